@@ -1,0 +1,29 @@
+package secret
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// Key makes fingerprints. It lives inside the embedded store, or per operator
+// for Vault; fingerprints of different keys say nothing about each other.
+type Key struct{ k *[]byte }
+
+// NewKey returns a fingerprint key over at least 16 random bytes.
+func NewKey(random []byte) Key {
+	b := append([]byte(nil), random...)
+	return Key{k: &b}
+}
+
+// Fingerprint returns 12 hexadecimal digits of HMAC-SHA256 over the value
+// (FIPS 198-1), "" when the value is unset. Equal values give equal
+// fingerprints under one key; without the key a fingerprint reveals nothing.
+func (k Key) Fingerprint(v Value) string {
+	if !v.IsSet() || k.k == nil {
+		return ""
+	}
+	m := hmac.New(sha256.New, *k.k)
+	m.Write([]byte(v.Reveal()))
+	return hex.EncodeToString(m.Sum(nil)[:6])
+}

@@ -1,0 +1,62 @@
+// Package naming decides: store paths, container, database, network and
+// bucket names, policies, suffixes and ports, from nothing but its arguments.
+package naming
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Path is a component's place in a store: <project>/<environment>/<component>.
+// As a prefix for List, trailing parts may be empty.
+type Path struct{ Project, Environment, Component string }
+
+// String returns the path as people write it, without mount or "data/".
+func (p Path) String() string {
+	s := p.Project
+	for _, part := range []string{p.Environment, p.Component} {
+		if part == "" {
+			return s
+		}
+		s += "/" + part
+	}
+	return s
+}
+
+var segment = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+// CheckSegment returns an error that names what is wrong unless s can be a
+// path segment: ^[a-z0-9][a-z0-9_-]{0,62}$.
+func CheckSegment(what, s string) error {
+	if segment.MatchString(s) {
+		return nil
+	}
+	return fmt.Errorf("%s %q: use 1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit", what, s)
+}
+
+// Check returns an error unless all three segments are legal.
+func (p Path) Check() error {
+	for _, s := range [...][2]string{{"project", p.Project}, {"environment", p.Environment}, {"component", p.Component}} {
+		if err := CheckSegment(s[0], s[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ParsePath reads a path as people type it: project/environment/component,
+// with or without a leading mount, and in the API's form mount/data/…; the
+// ghost form mount/data/data/… is an error.
+func ParsePath(mount, s string) (Path, error) {
+	rest := strings.TrimPrefix(s, mount+"/")
+	if mounted := rest != s; mounted {
+		rest = strings.TrimPrefix(rest, "data/")
+	}
+	parts := strings.Split(rest, "/")
+	if len(parts) != 3 || parts[0] == "data" {
+		return Path{}, fmt.Errorf("path %q: want %s/<project>/<environment>/<component>", s, mount)
+	}
+	p := Path{parts[0], parts[1], parts[2]}
+	return p, p.Check()
+}

@@ -1,0 +1,200 @@
+// Package providers states the contracts between envctl and the systems it
+// touches; each system is one folder below it.
+package providers
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"envctl/internal/secret"
+	"envctl/naming"
+)
+
+// Version numbers a path's revisions from 1, with the semantics of KV v2.
+type Version int
+
+const (
+	// Absent as a write's base means: the path must not exist.
+	Absent Version = 0
+	// Latest as a read's version means: the newest one.
+	Latest Version = 0
+	// Any as a write's base means: no precondition. It is for sets and
+	// removals of one key, which leave every sibling as it is.
+	Any Version = -1
+)
+
+// Bundle is one version of a path: all its keys and where it came from.
+type Bundle struct {
+	Path    naming.Path
+	Version Version
+	Created time.Time // of this version, UTC; tells a recreated path from the one seen before
+	Values  map[string]secret.Value
+	// NonString lists, sorted, the keys whose stored value is not a string; their
+	// Value is the JSON text as it arrived (large numbers come back rounded).
+	NonString []string
+}
+
+// Patch is a change of keys: a set Value replaces or adds its key, an unset
+// Value removes it, every other key stays.
+type Patch map[string]secret.Value
+
+// Revision is one entry of a path's history.
+type Revision struct {
+	Version   Version
+	Created   time.Time
+	Author    string // "" when the store does not say
+	Deleted   bool   // soft: can be restored
+	Destroyed bool
+}
+
+// Reader reads a store. Methods are safe for concurrent use and end when ctx
+// does. Errors carry fault kinds: NotFound, Deleted and Destroyed are three
+// different answers; Denied, Expired, Sealed, Unavailable, Invalid as they are.
+type Reader interface {
+	// Read returns a version of p (Latest for the newest). A deleted or
+	// destroyed version is an error of that kind, with the version in its words.
+	Read(ctx context.Context, p naming.Path, v Version) (Bundle, error)
+	// History returns p's versions, oldest first; NotFound when p never was.
+	History(ctx context.Context, p naming.Path) ([]Revision, error)
+	// List returns, sorted, the paths below prefix (trailing parts empty) that
+	// hold or held a version. Nothing below is an empty list, not an error.
+	List(ctx context.Context, prefix naming.Path) ([]naming.Path, error)
+}
+
+// Store reads and writes. Write applies patch to p if its newest version is
+// base, in one atomic step, and returns the new version; it never retries a
+// write whose outcome is unknown without having read what happened (kind
+// Unknown where even that failed). base Absent creates: Conflict if p exists,
+// Deleted if its newest version is deleted (restore it first). base Any needs an
+// existing live version: NotFound or Deleted otherwise. Any other base that
+// is not the newest version is Conflict, and nothing was written.
+type Store interface {
+	Reader
+	Write(ctx context.Context, p naming.Path, base Version, patch Patch) (Version, error)
+	// Describe names the store and who is asking, for headings and doctor, e.g.
+	// "vault https://vault.example.com:8200 (token from VAULT_TOKEN)". It opens nothing.
+	Describe() string
+}
+
+// Lifecycle is the optional ability to delete and bring back versions.
+type Lifecycle interface {
+	Delete(ctx context.Context, p naming.Path, v ...Version) error   // soft; none named: the newest
+	Undelete(ctx context.Context, p naming.Path, v ...Version) error //
+	Destroy(ctx context.Context, p naming.Path, v ...Version) error  // for good
+	Purge(ctx context.Context, p naming.Path) error                  // all versions and metadata, for good
+}
+
+// Meta is what a store keeps about a path beside its versions.
+type Meta struct {
+	Current     Version
+	Created     time.Time
+	MaxVersions int // 0: the store's own default
+	Custom      map[string]string
+}
+
+// Metadata is the optional ability to read and change a path's metadata.
+// PatchMeta changes only the custom keys given ("" removes one).
+type Metadata interface {
+	Meta(ctx context.Context, p naming.Path) (Meta, error)
+	PatchMeta(ctx context.Context, p naming.Path, custom map[string]string) error
+	SetMaxVersions(ctx context.Context, p naming.Path, n int) error
+}
+
+// Fingerprinting is the optional ability of a store that keeps its own
+// fingerprint key; without it the operator's own key is used.
+type Fingerprinting interface {
+	FingerprintKey(ctx context.Context) (secret.Key, error)
+}
+
+// Release is what a deployer is asked to make real.
+type Release struct {
+	Project, Environment, Component string
+	Services                        []Service
+	// Values is the environment every service of the component gets.
+	Values map[string]secret.Value
+	// Marker changes whenever a store version or the template does: digests of
+	// those, never of values. It reaches the container as ENVCTL_RELEASE.
+	Marker string
+}
+
+// Service is one container of a component, with the name it must have.
+type Service struct{ Name, Container string }
+
+// Deployment identifies one deploy; times are the deployer's own clock.
+type Deployment struct {
+	ID      string
+	Started time.Time
+}
+
+// Deployer makes a release real. Deploy starts it and returns at once or when
+// the deployer has taken the work; Wait returns nil when the deployer says the
+// deployment ended well and every container is healthy (or running, where no
+// health check is defined), and an error that names the service and the
+// reason otherwise: crash-looping, unhealthy, exited, timed out (Unavailable).
+// Neither proves anything about values: that is read from the Runtime.
+type Deployer interface {
+	Deploy(ctx context.Context, r Release) (Deployment, error)
+	Wait(ctx context.Context, r Release, d Deployment) error
+	Describe() string
+}
+
+// ContainerQuery says which containers are evidence for an environment: those
+// that carry the labels envctl.project and envctl.environment with these values,
+// or, where the operator bound the endpoint to the environment (Bound), also
+// those named in Names.
+type ContainerQuery struct {
+	Project, Environment, Component string // Component "" for all
+	Bound                           bool
+	Names                           []string
+}
+
+// Labels a deployer puts on containers, and the variable that carries Marker.
+const (
+	LabelProject     = "envctl.project"
+	LabelEnvironment = "envctl.environment"
+	LabelComponent   = "envctl.component"
+	LabelService     = "envctl.service"
+	LabelRelease     = "envctl.release"
+	MarkerVariable   = "ENVCTL_RELEASE"
+)
+
+// Container is what the engine says of one container.
+type Container struct {
+	ID, Name, Service, Component, Image string
+	Labels                              map[string]string
+	State                               string // created, running, paused, restarting, exited, dead
+	Health                              string // "" without a health check, else starting, healthy, unhealthy
+	ExitCode                            int
+	Restarts                            int
+	Created, Started                    time.Time
+	PID                                 int
+	Env                                 map[string]secret.Value // what the engine was told
+}
+
+// Process is one running process of a container. Env is nil and Err says why
+// when its environment cannot be read ("configuration only").
+type Process struct {
+	PID     int
+	Exe     string // base name of the executable
+	Started time.Time
+	Env     map[string]secret.Value
+	Err     error
+}
+
+// LogOptions chooses what of a container's output is wanted.
+type LogOptions struct {
+	Tail   int // lines; 0: all
+	Follow bool
+	Since  time.Time
+}
+
+// Runtime looks at running containers.
+type Runtime interface {
+	// Containers returns those that are evidence, sorted by name.
+	Containers(ctx context.Context, q ContainerQuery) ([]Container, error)
+	// Processes returns every process whose cgroup names the container, by pid.
+	Processes(ctx context.Context, c Container) ([]Process, error)
+	Logs(ctx context.Context, c Container, o LogOptions, w io.Writer) error
+	Describe() string
+}
