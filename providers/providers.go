@@ -67,8 +67,9 @@ type Reader interface {
 // write whose outcome is unknown without having read what happened (kind
 // Unknown where even that failed). base Absent creates: Conflict if p exists,
 // Deleted if its newest version is deleted (restore it first). base Any needs an
-// existing live version: NotFound or Deleted otherwise. Any other base that
-// is not the newest version is Conflict, and nothing was written.
+// existing live version: NotFound, Deleted or Destroyed otherwise. Any other base
+// that is not the newest version is Conflict, and nothing was written; a base
+// that is the newest version, deleted or destroyed, begins anew with patch alone.
 type Store interface {
 	Reader
 	Write(ctx context.Context, p naming.Path, base Version, patch Patch) (Version, error)
