@@ -2,7 +2,14 @@
 // anywhere and then be finished or taken back.
 package plan
 
-import "context"
+import (
+	"context"
+	"regexp"
+	"unicode"
+	"unicode/utf8"
+
+	"envctl/internal/fault"
+)
 
 // Risk says what a step can do to what is running.
 type Risk int
@@ -16,7 +23,8 @@ const (
 )
 
 // Receipt is what a step leaves behind: versions, ids, times and fingerprints
-// under short names, never a value.
+// under short names, never a value. Names match [A-Za-z0-9_.:/-]{1,128}, texts
+// are at most 512 bytes of printable UTF-8: the journal refuses all else.
 type Receipt map[string]string
 
 // Fact is one line of what a plan will do, for people: "write", "ledger/production/app 12 → 13".
@@ -26,21 +34,32 @@ type Fact struct{ Label, Text string }
 type Step struct {
 	ID, Title string
 	Risk      Risk
-	// Do does the work and returns its receipt. When an earlier attempt was cut
-	// off, page.Prior is what that attempt intended, and Do finds out first
-	// whether it already happened.
+	// Do does the work and returns its receipt. Before its first effect it calls
+	// page.Intend: a Do that ends or is cut off without Intend has changed
+	// nothing. One that found nothing to do returns a nil receipt; a receipt
+	// without an intent, of a Risk above Reads, is a bug that the engine reports. When an earlier attempt was cut off or
+	// failed, page.Prior is what that attempt intended, and Do finds out first
+	// whether it already happened. On resume the plan is built anew and may have
+	// read the run's own writes: what Do needs from before comes from the page.
+	// ctx outlives the first interrupt and ends with the second.
 	Do func(ctx context.Context, page *Page) (Receipt, error)
-	// Undo takes back what the receipt (or, after a crash between intent and
-	// receipt, the intent) says was done; it is repeatable, and returns nil when
-	// nothing had happened. Nil: the plan says "cannot be undone".
+	// Undo takes back what r says was done: the intent, with the receipt laid over
+	// it where there is one. It is repeatable, and returns nil when nothing had
+	// happened. Nil: the plan says "cannot be undone". Undo passes by such a step
+	// and reports it; past an Irreversible one without Undo a run only goes
+	// forward, since the steps before it are what it now stands on.
 	Undo func(ctx context.Context, r Receipt) error
-	// Verify reads back what Do claims; nil where Do itself read it back.
+	// Verify reads back what Do claims; nil where Do itself read it back. What it
+	// checks holds until the run ends: Resume asks it again of finished steps.
 	Verify func(ctx context.Context, r Receipt) error
 }
 
 // Plan is what a playbook is about to do, built by reading only.
 type Plan struct {
-	Playbook, Environment, Component string
+	// Playbook names the command ("rotate jwt"); the other three are the target.
+	// One run at a time works on a target on this machine; a run without a
+	// component works on all components of its environment.
+	Playbook, Project, Environment, Component string
 	// Args rebuilds this plan for resume and undo: names and numbers, never values.
 	Args    map[string]string
 	Confirm string // the name to type before it runs, "" for none
@@ -48,5 +67,90 @@ type Plan struct {
 	Steps   []Step
 }
 
-// Page is a step's place in the journal.
-type Page struct{}
+// final tells that a run that has touched s can only go forward.
+func (s *Step) final() bool { return s.Risk == Irreversible && s.Undo == nil }
+
+var (
+	stepID  = regexp.MustCompile(`^[a-z0-9][a-z0-9_.:/-]{0,127}$`)
+	keyName = regexp.MustCompile(`^[A-Za-z0-9_.:/-]{1,128}$`)
+)
+
+const (
+	maxText = 512
+	maxKeys = 4096
+)
+
+// validate refuses a plan that the engine could not journal.
+func (p *Plan) validate() error {
+	bad := func(format string, args ...any) error {
+		return fault.Newf(fault.Internal, "run "+clean(p.Playbook), "", format, args...)
+	}
+	for _, text := range []string{p.Playbook, p.Project, p.Environment, p.Component} {
+		if !printable(text) {
+			return bad("a name in the plan is too long or not printable")
+		}
+	}
+	if p.Playbook == "" {
+		return bad("the plan has no playbook")
+	}
+	if err := checkReceipt(p.Args); err != nil {
+		return bad("arguments: %s", err)
+	}
+	seen := map[string]bool{}
+	for _, s := range p.Steps {
+		switch {
+		case !stepID.MatchString(s.ID) || seen[s.ID]:
+			return bad("the step id %q is not allowed or not unique", clean(s.ID))
+		case s.Do == nil:
+			return bad("the step %s does nothing", s.ID)
+		case !printable(s.Title):
+			return bad("the title of the step %s is too long or not printable", s.ID)
+		}
+		seen[s.ID] = true
+	}
+	return nil
+}
+
+// checkReceipt is the journal's door: no long, multi-line or binary text
+// enters. The error names the key and never quotes the text.
+func checkReceipt(r map[string]string) error {
+	if len(r) > maxKeys {
+		return fault.Newf(fault.Internal, "", "", "%d entries are too many for the journal", len(r))
+	}
+	for k, v := range r {
+		if !keyName.MatchString(k) {
+			return fault.New(fault.Internal, "", "a name is not allowed in the journal", "")
+		}
+		if !printable(v) {
+			return fault.Newf(fault.Internal, "", "", "the text of %s is too long or not printable for the journal", k)
+		}
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	if len(s) > maxText || !utf8.ValidString(s) {
+		return false
+	}
+	for _, c := range s {
+		if !unicode.IsPrint(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// clean makes any text fit for the journal and for one line of a terminal.
+func clean(s string) string {
+	out := make([]byte, 0, min(len(s), maxText))
+	for _, c := range s {
+		if !unicode.IsPrint(c) || c == utf8.RuneError {
+			c = ' '
+		}
+		if len(out)+utf8.RuneLen(c) > maxText {
+			break
+		}
+		out = utf8.AppendRune(out, c)
+	}
+	return string(out)
+}
