@@ -71,3 +71,13 @@ func (v Value) MarshalYAML() (any, error) { return redacted, nil }
 
 // LogValue returns a placeholder.
 func (v Value) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// NewAll returns the values of ss, in order, without an allocation for each;
+// ss is theirs from then on and must not be changed.
+func NewAll(ss []string) []Value {
+	vs := make([]Value, len(ss))
+	for i := range ss {
+		vs[i].s = &ss[i]
+	}
+	return vs
+}
