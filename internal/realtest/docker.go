@@ -321,19 +321,39 @@ func (d *Docker) remove(ctx context.Context, labels ...string) error {
 	return err
 }
 
-// Signal sends a signal to dockerd; Kill ends it at once and waits for that.
-// Containers go on running, as they do when a real engine dies.
-func (d *Docker) Signal(t testing.TB, sig syscall.Signal) {
+// Pause stops dockerd where it stands, as an overloaded or frozen machine does;
+// its socket still takes connections. Resume lets it go on.
+func (d *Docker) Pause(t testing.TB) {
+	t.Helper()
+	d.signal(t, syscall.SIGSTOP)
+	for range 500 { // all its threads have to stop first
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.PID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(stat, []byte(") T ")) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("dockerd does not stop")
+}
+
+// Resume ends a Pause.
+func (d *Docker) Resume(t testing.TB) { t.Helper(); d.signal(t, syscall.SIGCONT) }
+
+func (d *Docker) signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	if err := d.cmd.Process.Signal(sig); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// Kill kills dockerd.
+// Kill ends dockerd at once. Containers go on running, as they do when a real
+// engine dies.
 func (d *Docker) Kill(t testing.TB) {
 	t.Helper()
-	d.Signal(t, syscall.SIGKILL)
+	d.signal(t, syscall.SIGKILL)
 	<-d.done
 }
 

@@ -156,17 +156,15 @@ func child(set []string, args ...string) *exec.Cmd {
 	return c
 }
 
-// retitle writes title over the block that /proc/<pid>/environ shows; the
-// strings the runtime hands out at start lie in that very memory.
+// retitle writes title over the block that /proc/<pid>/environ shows. It begins
+// where the arguments end, and those the runtime hands out where they lie.
 func retitle(title string) {
-	env := syscall.Environ()
-	for _, kv := range env {
-		b := unsafe.Slice(unsafe.StringData(kv), len(kv))
-		for i := range b {
-			b[i] = 0
-		}
+	last := os.Args[len(os.Args)-1]
+	size := 0
+	for _, kv := range os.Environ() {
+		size += len(kv) + 1
 	}
-	if len(env) > 0 {
-		copy(unsafe.Slice(unsafe.StringData(env[0]), len(env[0])), title)
-	}
+	block := unsafe.Slice(unsafe.StringData(last), len(last)+1+size)[len(last)+1:]
+	clear(block)
+	copy(block, title)
 }
