@@ -44,6 +44,8 @@ func (r reply) lost() bool {
 		return true
 	case answer.StatusCode == http.StatusServiceUnavailable:
 		return !sealed(answer)
+	case tooBig(answer):
+		return false
 	}
 	return answer.StatusCode >= 500 || answer.StatusCode == http.StatusRequestTimeout
 }
@@ -233,6 +235,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 // sealed knows a sealed server by its words, as 503 has no code of its own for it.
 func sealed(answer *api.ResponseError) bool {
 	return answer.StatusCode == http.StatusServiceUnavailable && says(answer, "sealed")
+}
+
+// tooBig knows a server's limits (JSON strings, storage entries) by their words:
+// they come as a plain 500.
+func tooBig(answer *api.ResponseError) bool {
+	return answer.StatusCode >= 400 && !answer.RawError && (says(answer, "exceeds allowed") || says(answer, "too large"))
 }
 
 // badToken knows a token that is no longer (or never was) valid by the words

@@ -91,8 +91,9 @@ func (s *Store) answered(ctx context.Context, op string, answer *api.ResponseErr
 		return s.noMount(op)
 	case code == http.StatusMethodNotAllowed:
 		return fault.Newf(fault.Refused, op, "update the server, or run envctl doctor", "the server does not support this (405)")
-	case code == http.StatusRequestEntityTooLarge:
-		return fault.New(fault.Refused, op, "larger than the server accepts (413)", "store a smaller value, or raise the server's max_request_size")
+	case code == http.StatusRequestEntityTooLarge || tooBig(answer):
+		return fault.New(fault.Refused, op, "larger than the server accepts"+words(answer, hide),
+			"store a smaller value (Vault's default limits: 1 MiB a value, 32 MiB a request)")
 	case code == http.StatusTooManyRequests:
 		return fault.New(fault.Unavailable, op, "the server limits the rate of requests (429)", "wait a little and run the command again")
 	case code == 472 || code == 473:
