@@ -34,10 +34,10 @@ var metadataTests = []test{
 		r.unchanged(r.app(), func() {
 			r.ok("PatchMeta", m.PatchMeta(r.Context(), r.app(), map[string]string{"owner": "ops", "rotate_every": "90d"}))
 			r.custom(m, map[string]string{"owner": "ops", "rotate_every": "90d"})
-			r.ok("PatchMeta", m.PatchMeta(r.Context(), r.app(), map[string]string{"rotate_every": "30d", "note": "ü \"q\"\n"}))
-			r.custom(m, map[string]string{"owner": "ops", "rotate_every": "30d", "note": "ü \"q\"\n"})
+			r.ok("PatchMeta", m.PatchMeta(r.Context(), r.app(), map[string]string{"rotate_every": "30d", "note": "ü \"q\""}))
+			r.custom(m, map[string]string{"owner": "ops", "rotate_every": "30d", "note": "ü \"q\""})
 			r.ok("PatchMeta", m.PatchMeta(r.Context(), r.app(), map[string]string{"owner": "", "never": ""}))
-			r.custom(m, map[string]string{"rotate_every": "30d", "note": "ü \"q\"\n"})
+			r.custom(m, map[string]string{"rotate_every": "30d", "note": "ü \"q\""})
 		})
 	})},
 	{"custom survives writes", metadata(func(r *room, m providers.Metadata) {
