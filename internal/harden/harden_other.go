@@ -2,11 +2,11 @@
 
 package harden
 
-// Core is the limit on core files as it was before Process.
-type Core struct{}
+// Limit is the limit on core files as it was before Process.
+type Limit struct{}
 
 // Process does nothing: what it does on Linux has no equal here.
-func Process() (Core, error) { return Core{}, nil }
+func Process() (Limit, error) { return Limit{}, nil }
 
 // Restore does nothing.
-func (Core) Restore(int) error { return nil }
+func (Limit) Restore(int) error { return nil }
