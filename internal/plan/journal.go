@@ -156,6 +156,13 @@ func (e *Engine) open(ctx context.Context, id string) (*journal, *state, error) 
 		}
 		err = j.file.Truncate(j.size) // a torn last line would join with the next
 	}
+	// What the dead process wrote may not be on disk yet, not even the name.
+	if err == nil {
+		err = j.file.Sync()
+	}
+	if err == nil {
+		err = e.fs().SyncDir(e.runs())
+	}
 	if err != nil {
 		if j.file != nil {
 			_ = j.file.Close()
