@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -55,6 +56,42 @@ func Write(path string, data []byte, perm fs.FileMode) error {
 		return fault.Wrap(err, fault.Unknown, op, "check the disk, then run the command again")
 	}
 	return nil
+}
+
+// Read returns the bytes of path, of which there may be at most limit. Errors:
+// NotFound, Refused (a symbolic link or not a regular file), Invalid (longer
+// than limit), Denied, Unavailable. It never waits for a pipe's writer.
+func Read(path string, limit int64) ([]byte, error) {
+	op := "read " + path
+	f, err := open(op, path, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, classify(err, op)
+	}
+	if int64(len(data)) > limit {
+		return nil, fault.Newf(fault.Invalid, op, "look at the file, then move it away", "longer than %d bytes", limit)
+	}
+	return data, nil
+}
+
+// open opens a regular file, and nothing that only looks like one.
+func open(op, path string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(path, flag|noFollow, 0o600)
+	if isSymlink(err) {
+		return nil, fault.New(fault.Refused, op, "a symbolic link", "remove it")
+	}
+	if err != nil {
+		return nil, classify(err, op)
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		_ = f.Close()
+		return nil, fault.New(fault.Refused, op, "not a regular file", "remove it")
+	}
+	return f, nil
 }
 
 // Sweep removes the temporaries that writes of path left when they were cut

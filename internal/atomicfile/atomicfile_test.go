@@ -158,6 +158,27 @@ func TestWriteSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, link, fifo := filepath.Join(dir, "f"), filepath.Join(dir, "link"), filepath.Join(dir, "fifo")
+	must(t, Write(path, []byte("12345"), 0o600))
+	must(t, os.Symlink(path, link))
+	makeFIFO(t, fifo)
+	if got, err := Read(path, 5); err != nil || string(got) != "12345" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	for _, c := range []struct {
+		path  string
+		limit int64
+		want  fault.Kind
+	}{{path, 4, fault.Invalid}, {path + "x", 5, fault.NotFound}, {link, 5, fault.Refused}, {fifo, 5, fault.Refused}, {dir, 5, fault.Refused}} {
+		if _, err := Read(c.path, c.limit); !fault.Is(err, c.want) {
+			t.Errorf("%s up to %d: %v", c.path, c.limit, err)
+		}
+	}
+}
+
 // A reader never sees anything but one whole write.
 func TestReadersSeeOldOrNew(t *testing.T) {
 	t.Parallel()

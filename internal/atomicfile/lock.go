@@ -58,19 +58,7 @@ func Lock(ctx context.Context, path string) (unlock func() error, err error) {
 }
 
 func openLock(path string) (*os.File, error) {
-	op := "lock " + path
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|noFollow, 0o600)
-	if isSymlink(err) {
-		return nil, fault.New(fault.Refused, op, "a symbolic link", "remove it")
-	}
-	if err != nil {
-		return nil, classify(err, op)
-	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		_ = f.Close()
-		return nil, fault.New(fault.Refused, op, "not a regular file", "remove it")
-	}
-	return f, nil
+	return open("lock "+path, path, os.O_RDWR|os.O_CREATE)
 }
 
 func stillAt(f *os.File, path string) bool {
