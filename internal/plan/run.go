@@ -271,7 +271,11 @@ func (r *run) stop(ctx context.Context, cause error) error {
 		}
 		return interrupted(ctx, r.st.header.Playbook, cause)
 	}
-	return r.end(Partial, r.partial(cause, "stopped by an interrupt"))
+	why := "stopped by an interrupt"
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		why = "timed out"
+	}
+	return r.end(Partial, r.partial(cause, why))
 }
 
 // cut ends the run because its journal cannot be written: nothing more happens.

@@ -33,6 +33,7 @@ type world struct {
 	running  string
 	roles    []string
 	writes   int
+	saved    func() // called after each effect where there is no disk
 
 	// Planted faults.
 	blind, eager, ignoreFull bool
@@ -46,6 +47,9 @@ func newWorld(d *plantest.Disk) *world {
 func (w *world) effect(name string, do func()) {
 	if w.disk == nil {
 		do()
+		if w.saved != nil {
+			w.saved()
+		}
 		return
 	}
 	w.disk.Point("before " + name)
