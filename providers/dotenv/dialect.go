@@ -47,8 +47,8 @@ const (
 // Assignment is one variable as a reader sees it.
 type Assignment struct {
 	Key   string
-	Value secret.Value
-	Line  int // of the key, from 1
+	Value secret.Value // unset: python-dotenv takes an earlier value back
+	Line  int          // of the key, from 1
 }
 
 // Reading is what a reader makes of a file.
@@ -61,7 +61,11 @@ type Reading struct {
 func (r Reading) Values() map[string]secret.Value {
 	m := make(map[string]secret.Value, len(r.Assignments))
 	for _, a := range r.Assignments {
-		m[a.Key] = a.Value
+		if a.Value.IsSet() {
+			m[a.Key] = a.Value
+		} else {
+			delete(m, a.Key)
+		}
 	}
 	return m
 }
@@ -110,6 +114,7 @@ type lines struct {
 type pair struct {
 	key, value string
 	line       int
+	unset      bool
 }
 
 func (l *lines) set(key, value string, line int) {
@@ -117,7 +122,7 @@ func (l *lines) set(key, value string, line int) {
 		l.latest = map[string]int{}
 	}
 	l.latest[key] = len(l.pairs)
-	l.pairs = append(l.pairs, pair{key, value, line})
+	l.pairs = append(l.pairs, pair{key: key, value: value, line: line})
 }
 
 func (l *lines) problem(line int, key string, kind ProblemKind, message string) {
@@ -157,6 +162,9 @@ func (l *lines) reading(d, file string) (Reading, error) {
 	}
 	r := Reading{Assignments: make([]Assignment, len(l.pairs)), Problems: l.problems}
 	for i, v := range secret.NewAll(strs) {
+		if l.pairs[i].unset {
+			v = secret.Value{}
+		}
 		r.Assignments[i] = Assignment{Key: l.pairs[i].key, Value: v, Line: l.pairs[i].line}
 	}
 	if l.refused != nil {

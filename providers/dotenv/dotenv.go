@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"envctl/internal/fault"
@@ -170,9 +171,12 @@ func invalidUTF8(s string) int {
 
 // span is a value: a part of the source, or of the unescaped text.
 type span struct {
-	start, end  int
+	start, end  int32
 	text, unset bool
 }
+
+// plain returns the span of a part of the source; MaxSize fits its type.
+func plain(start, end int) span { return span{start: int32(start), end: int32(end)} }
 
 // parser allocates per file, not per value: values stay spans until the end.
 type parser struct {
@@ -228,6 +232,9 @@ func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\
 func (p *parser) blanks() {
 	for p.pos < len(p.src) && isBlank(p.src[p.pos]) {
 		p.pos++
+	}
+	if p.pos < len(p.src) && p.src[p.pos] >= utf8.RuneSelf {
+		p.pos = len(p.src) - len(strings.TrimLeftFunc(p.src[p.pos:], composeSpace))
 	}
 }
 
@@ -316,9 +323,12 @@ func (p *parser) value(e Entry) {
 	for end > start && isBlank(p.src[end-1]) {
 		end--
 	}
+	if end > start && p.src[end-1] >= utf8.RuneSelf {
+		end = start + len(strings.TrimRightFunc(p.src[start:end], unicode.IsSpace))
+	}
 	e.ValueStart, e.ValueEnd, e.End = start, end, end
 	e.Expands = expands(p.src[start:end], 0)
-	p.add(e, span{start: start, end: end})
+	p.add(e, plain(start, end))
 	if p.pos = next; next > 0 && p.src[next-1] == '\n' {
 		p.line++
 		p.lineStart = next
@@ -356,19 +366,19 @@ func (p *parser) quoted(e Entry) {
 		p.skipLine()
 		end := strings.TrimRight(p.src[start:p.pos], " \t\r\n\v\f")
 		e.ValueEnd, e.End = start+len(end), start+len(end)
-		p.add(e, span{start: start, end: e.ValueEnd})
+		p.add(e, plain(start, e.ValueEnd))
 		return
 	}
 	inner := p.src[p.pos+1 : end]
-	v := span{start: p.pos + 1, end: end}
+	v := plain(p.pos+1, end)
 	if strings.IndexByte(inner, '\\') >= 0 {
-		v = span{start: len(p.text), text: true}
+		v = span{start: int32(len(p.text)), text: true}
 		if q == '"' {
 			p.text = unescapeDouble(p.text, inner, false)
 		} else {
 			p.text = append(p.text, strings.ReplaceAll(inner, `\'`, `'`)...)
 		}
-		v.end = len(p.text)
+		v.end = int32(len(p.text))
 	}
 	e.Expands = expands(inner, q)
 	e.ValueEnd, e.End = end+1, end+1

@@ -33,6 +33,10 @@ func readPython(src string, env func(string) (string, bool)) *lines {
 		case key == "":
 		case value == nil:
 			l.problem(line, key, Ignored, "no =: python-dotenv sets nothing")
+			if _, ok := l.value(key); ok {
+				l.set(key, "", line)
+				l.pairs[len(l.pairs)-1].unset = true
+			}
 		default:
 			out, good := pythonExpand(l, *value, env)
 			if !good {

@@ -50,7 +50,8 @@ type word struct {
 }
 
 func (w *word) note(kind ProblemKind, message string) {
-	if w.message == "" || kind == Executes && w.kind != Executes {
+	rank := func(k ProblemKind) int { return strings.Index("  expands changes refused executes", " "+string(k)) }
+	if w.message == "" || rank(kind) > rank(w.kind) {
 		w.kind, w.message = kind, message
 	}
 }
@@ -174,7 +175,7 @@ func (s *shell) run(words []*word, operator string) {
 			continue // export NAME
 		}
 		if strings.Contains(shellReadOnly, " "+w.name+" ") {
-			w.note(Refused, "bash does not let "+w.name+" be set")
+			w.note(Changes, "bash does not let "+w.name+" be set")
 		}
 		if w.message != "" {
 			s.problem(w.line, w.name, w.kind, w.message)
@@ -184,6 +185,8 @@ func (s *shell) run(words []*word, operator string) {
 }
 
 const shellReadOnly = " BASHOPTS BASH_VERSINFO EUID PPID SHELLOPTS UID "
+
+const noNUL = "a NUL byte, which no shell keeps"
 
 const unclosedQuote = "the quote is never closed"
 
@@ -207,6 +210,9 @@ func (s *shell) word() (*word, string) {
 			end := strings.IndexByte(s.src[s.pos+1:], '\'')
 			if end < 0 {
 				return w, unclosedQuote
+			}
+			if inner := s.src[s.pos+1 : s.pos+1+end]; strings.IndexByte(inner, 0) >= 0 {
+				w.note(Changes, noNUL)
 			}
 			w.text.WriteString(s.src[s.pos+1 : s.pos+1+end])
 			s.skipTo(s.pos + end + 2)
@@ -243,7 +249,7 @@ func (s *shell) word() (*word, string) {
 			s.home(w)
 		default:
 			if c == 0 {
-				w.note(Changes, "a NUL byte, which no shell keeps")
+				w.note(Changes, noNUL)
 			}
 			tilde = w.name != "" && c == ':'
 			w.text.WriteByte(c)
@@ -273,7 +279,7 @@ func (s *shell) double(w *word) string {
 			}
 		default:
 			if c == 0 {
-				w.note(Changes, "a NUL byte, which no shell keeps")
+				w.note(Changes, noNUL)
 			}
 			w.text.WriteByte(c)
 			s.step()
@@ -336,8 +342,13 @@ func (s *shell) dollar(w *word) string {
 				return "a ${ is never closed"
 			}
 			v = rest[:end+1]
-			if strings.ContainsAny(v, "`") || strings.Contains(v, "$(") {
+			switch {
+			case strings.Contains(v, "`") || strings.Contains(v, "$("):
 				w.note(Executes, "the shell runs a part of the value")
+			case nameLength(rest[2:]) == 0 && strings.IndexByte("#?$!@*-0123456789", rest[2]) < 0:
+				return "a ${ that no shell can read"
+			default:
+				w.note(Changes, "only the shell knows what stands for this ${")
 			}
 		}
 		s.skipTo(s.pos + end + 1)
