@@ -6,8 +6,8 @@ import (
 	"envctl/internal/fault"
 )
 
-// Limit is the limit on core files as it was before Process.
-type Limit struct {
+// Core is the limit on core files as it was before Process.
+type Core struct {
 	soft  uint64
 	known bool
 }
@@ -18,25 +18,25 @@ type Limit struct {
 // files in /proc and to its own /proc/self/fd and exe. Children inherit the
 // limit (see Restore) and become dumpable again when they execute a program.
 // Off Linux it does nothing. An error is of kind Internal: read no secret then.
-func Process() (Limit, error) {
+func Process() (Core, error) {
 	const op = "harden the process"
 	var was unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_CORE, &was); err != nil {
-		return Limit{}, fault.Wrap(err, fault.Internal, op, "envctl doctor")
+		return Core{}, fault.Wrap(err, fault.Internal, op, "envctl doctor")
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 0, Max: was.Max}); err != nil {
-		return Limit{}, fault.Wrap(err, fault.Internal, op, "envctl doctor")
+		return Core{}, fault.Wrap(err, fault.Internal, op, "envctl doctor")
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return Limit{}, fault.Wrap(err, fault.Internal, op, "envctl doctor")
+		return Core{}, fault.Wrap(err, fault.Internal, op, "envctl doctor")
 	}
-	return Limit{was.Cur, true}, nil
+	return Core{was.Cur, true}, nil
 }
 
 // Restore gives process pid, a child or with 0 this process about to execute
-// another program, the soft limit that Process took. The zero Limit does nothing.
-func (l Limit) Restore(pid int) error {
-	if !l.known {
+// another program, the soft limit that Process took. The zero Core does nothing.
+func (c Core) Restore(pid int) error {
+	if !c.known {
 		return nil
 	}
 	const op = "restore the limit on core files"
@@ -44,6 +44,6 @@ func (l Limit) Restore(pid int) error {
 	if err := unix.Prlimit(pid, unix.RLIMIT_CORE, nil, &now); err != nil {
 		return fault.Wrap(err, fault.Internal, op, "envctl doctor")
 	}
-	now.Cur = min(l.soft, now.Max)
+	now.Cur = min(c.soft, now.Max)
 	return fault.Wrap(unix.Prlimit(pid, unix.RLIMIT_CORE, &now, nil), fault.Internal, op, "envctl doctor")
 }

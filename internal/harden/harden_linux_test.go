@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 
 // report prints one line for each thing that a process may or may not do.
 func report(hard bool) {
-	var core Limit
+	var core Core
 	if hard {
 		c, err := Process()
 		if err != nil {
@@ -194,16 +194,16 @@ func TestProcess(t *testing.T) {
 func TestRestoreAChild(t *testing.T) {
 	t.Parallel()
 	pid, _ := start(t, nil, "HELPER=sleep")
-	if err := (Limit{}).Restore(pid); err != nil {
+	if err := (Core{}).Restore(pid); err != nil {
 		t.Error(err)
 	}
-	if err := (Limit{soft: 1024, known: true}).Restore(pid); err != nil {
+	if err := (Core{soft: 1024, known: true}).Restore(pid); err != nil {
 		t.Fatal(err)
 	}
 	if got := limit(pid); got != "1024" {
 		t.Errorf("limit %s", got)
 	}
-	if err := (Limit{soft: 1024, known: true}).Restore(1 << 30); err == nil {
+	if err := (Core{soft: 1024, known: true}).Restore(1 << 30); err == nil {
 		t.Error("no such process, and no error")
 	}
 }

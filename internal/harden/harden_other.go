@@ -2,11 +2,11 @@
 
 package harden
 
-// Limit is the limit on core files as it was before Process.
-type Limit struct{}
+// Core is the limit on core files as it was before Process.
+type Core struct{}
 
 // Process does nothing: what it does on Linux has no equal here.
-func Process() (Limit, error) { return Limit{}, nil }
+func Process() (Core, error) { return Core{}, nil }
 
 // Restore does nothing.
-func (Limit) Restore(int) error { return nil }
+func (Core) Restore(int) error { return nil }
