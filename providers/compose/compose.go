@@ -1,0 +1,259 @@
+// Package compose makes releases real with docker compose: values go to it by
+// standard input and environment, never by argument or file.
+package compose
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"envctl/internal/fault"
+	"envctl/naming"
+	"envctl/providers"
+	"envctl/providers/docker"
+)
+
+// Engine is what this package asks of the engine it deploys to.
+type Engine interface {
+	Containers(ctx context.Context, q providers.ContainerQuery) ([]providers.Container, error)
+	// Clock returns the engine's own time, which its containers' times are compared with.
+	Clock(ctx context.Context) (time.Time, error)
+}
+
+// Config says what is deployed where.
+type Config struct {
+	File string // the compose file, absolute
+	// Host is the docker endpoint, as in docker.Config; "": docker.DefaultHost.
+	// CertDir holds its TLS certificates. Engine must be at the same endpoint.
+	Host, CertDir string
+	Engine        Engine
+	Docker        string // the docker program, "": the one on PATH
+	// Env looks up the operator's environment; the child gets only the names in
+	// childNames of it.
+	Env func(string) string
+}
+
+// Deployer deploys the services of one compose file. It implements
+// providers.Deployer.
+//
+// Each service of a release gets, over whatever the file says: labels that make
+// its containers evidence, its container name (unless it is scaled), and as
+// environment the release's values, ENV and the marker; these win over the
+// file's own environment and env_file, which else stay as they are. The file's
+// ${VARIABLES} see the same values and ENV, ENVCTL_ENVIRONMENT, ENV_SUFFIX
+// ("-staging", "" for production and local), but no .env file except in local
+// and ci: what lies beside the file on this machine is not another
+// environment's. Names that docker, ssh or the system obey themselves
+// (DOCKER_HOST, COMPOSE_…, LD_…, PATH, HTTP_PROXY …) reach the containers, not
+// the file's ${VARIABLES}.
+type Deployer struct{ c Config }
+
+var _ providers.Deployer = (*Deployer)(nil)
+
+// New opens nothing.
+func New(c Config) (*Deployer, error) {
+	if c.Host == "" {
+		c.Host = docker.DefaultHost
+	}
+	if c.Env == nil {
+		c.Env = func(string) string { return "" }
+	}
+	if !filepath.IsAbs(c.File) || c.Engine == nil {
+		return nil, fault.New(fault.Internal, "prepare compose", "want an absolute compose file and an engine", "")
+	}
+	return &Deployer{c}, nil
+}
+
+// Describe names the file and the engine, e.g. "docker compose
+// /srv/app/compose.yaml on unix:///var/run/docker.sock". It opens nothing.
+func (d *Deployer) Describe() string { return "docker compose " + d.c.File + " on " + d.c.Host }
+
+func op(r providers.Release) string {
+	return "deploy " + naming.Path{Project: r.Project, Environment: r.Environment, Component: r.Component}.String()
+}
+
+// projectName keeps apart what lives on one engine: compose takes over all
+// containers of its project's name.
+func projectName(r providers.Release) string {
+	name := r.Project + "-" + r.Component
+	if !naming.IsProduction(r.Environment) {
+		name += "-" + r.Environment
+	}
+	return name
+}
+
+// Deploy makes compose recreate what differs from the release, and returns when
+// compose has started it. A container that already is what r describes is left
+// alone, so that repeating a deploy changes nothing. Errors: NotFound (the file,
+// or a service that it does not have), Invalid (the file, or a value that no
+// environment can carry), Conflict (a foreign container has the name),
+// Unavailable, Denied, Interrupted, and No when compose or the engine refused;
+// what is running then is in the message.
+func (d *Deployer) Deploy(ctx context.Context, r providers.Release) (providers.Deployment, error) {
+	if err := check(r); err != nil {
+		return providers.Deployment{}, err
+	}
+	if _, err := os.Stat(d.c.File); err != nil {
+		kind := fault.Invalid
+		if errors.Is(err, fs.ErrNotExist) {
+			kind = fault.NotFound
+		}
+		return providers.Deployment{}, fault.Wrap(err, kind, op(r), "name the compose file in envctl.yaml: components: "+r.Component+": compose")
+	}
+	began, err := d.c.Engine.Clock(ctx)
+	if err != nil {
+		return providers.Deployment{}, err
+	}
+	scaled, err := d.services(ctx, r)
+	if err != nil {
+		return providers.Deployment{}, err
+	}
+	args := []string{"up", "--detach", "--remove-orphans=false", "--quiet-pull"}
+	for _, s := range r.Services {
+		args = append(args, s.Name)
+	}
+	if _, err := d.run(ctx, r, []string{"-f", d.c.File, "-f", "-"}, args, override(r, scaled)); err != nil {
+		return providers.Deployment{}, d.refused(ctx, r, err)
+	}
+	return providers.Deployment{ID: projectName(r) + "@" + r.Marker, Started: began}, nil
+}
+
+// check refuses what compose or the kernel would change or cut.
+func check(r providers.Release) error {
+	path := naming.Path{Project: r.Project, Environment: r.Environment, Component: r.Component}
+	if err := path.Check(); err != nil {
+		return fault.Wrap(err, fault.Invalid, op(r), "run envctl check")
+	}
+	if len(r.Services) == 0 {
+		return fault.New(fault.Invalid, op(r), "no service is named", "list them in envctl.yaml: components: "+r.Component+": services")
+	}
+	for _, s := range r.Services {
+		if err := naming.CheckSegment("service", s.Name); err != nil && !legalService(s.Name) {
+			return fault.Wrap(err, fault.Invalid, op(r), "run envctl check")
+		}
+	}
+	if r.Marker == "" {
+		return fault.New(fault.Internal, op(r), "the release has no marker", "")
+	}
+	return checkValues(r)
+}
+
+// services asks compose what the file says, and returns the services that run
+// more than one container.
+func (d *Deployer) services(ctx context.Context, r providers.Release) (scaled map[string]bool, err error) {
+	out, err := d.run(ctx, r, []string{"-f", d.c.File, "--profile", "*"}, []string{"config", "--format", "json"}, nil)
+	if err != nil {
+		var f *failure
+		if errors.As(err, &f) && !f.missing {
+			return nil, fault.Newf(fault.Invalid, op(r), "correct "+d.c.File+", or give the variable it asks for: envctl set", "compose does not accept %s: %s", filepath.Base(d.c.File), f.text)
+		}
+		return nil, d.refused(ctx, r, err)
+	}
+	var file struct {
+		Services map[string]struct {
+			Scale  *int
+			Deploy struct{ Replicas *int }
+		}
+	}
+	if err := json.Unmarshal(out, &file); err != nil {
+		return nil, fault.New(fault.Invalid, op(r), "compose's description of the file is not JSON", "docker compose version must be 2.20 or later")
+	}
+	scaled = map[string]bool{}
+	for _, s := range r.Services {
+		in, ok := file.Services[s.Name]
+		if !ok {
+			names := make([]string, 0, len(file.Services))
+			for name := range file.Services {
+				names = append(names, name)
+			}
+			slices.Sort(names)
+			return nil, fault.Newf(fault.NotFound, op(r), "correct services in envctl.yaml, or the compose file",
+				"%s has no service %s; it has %s", d.c.File, s.Name, cmp.Or(strings.Join(names, ", "), "none"))
+		}
+		for _, n := range []*int{in.Scale, in.Deploy.Replicas} {
+			scaled[s.Name] = scaled[s.Name] || n != nil && *n != 1
+		}
+	}
+	return scaled, nil
+}
+
+// refused says why compose did not do it, and what is running now.
+func (d *Deployer) refused(ctx context.Context, r providers.Release, err error) error {
+	var f *failure
+	if !errors.As(err, &f) {
+		return err
+	}
+	if f.missing {
+		return fault.New(fault.Unavailable, op(r), f.text, "install docker with its compose plugin (docker compose version), or run envctl doctor")
+	}
+	// The engine itself may be what failed; ctx may be what ended.
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	now, engineErr := d.survey(after, r)
+	hint := "run envctl status --env " + r.Environment + ", then envctl deploy " + r.Component + " --env " + r.Environment
+	state := ""
+	if engineErr == nil {
+		state = "; " + now.String()
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fault.Newf(fault.Interrupted, op(r), hint, "stopped while compose was at work%s", state)
+	case ctx.Err() != nil:
+		return fault.Newf(fault.Unavailable, op(r), hint, "compose was not done in time%s", state)
+	case engineErr != nil:
+		return engineErr
+	}
+	kind := fault.No
+	if strings.Contains(f.text, "is already in use by container") { // nothing else tells this refusal
+		kind, hint = fault.Conflict, "that container is not this deployment's: remove or rename it (docker rm NAME), then run envctl deploy again"
+	}
+	return fault.Newf(kind, op(r), hint, "compose: %s%s", cmp.Or(f.text, "it ended without a word"), state)
+}
+
+// run runs docker compose with a document on its standard input.
+func (d *Deployer) run(ctx context.Context, r providers.Release, files, args []string, stdin []byte) ([]byte, error) {
+	all := []string{"compose", "--ansi", "never", "--progress", "quiet", "-p", projectName(r), "--project-directory", filepath.Dir(d.c.File)}
+	if !naming.IsLocal(r.Environment) {
+		all = append(all, "--env-file", os.DevNull)
+	}
+	all = append(append(all, files...), args...)
+	program := cmp.Or(d.c.Docker, "docker")
+	if !filepath.IsAbs(program) {
+		found, err := docker.LookPath(program, d.c.Env("PATH"))
+		if err != nil {
+			return nil, &failure{text: "the docker program is not on PATH", missing: true}
+		}
+		program = found
+	}
+	cmd, out, said := child(ctx, program, all, d.environment(r), bytes.NewReader(stdin))
+	err := runGroup(cmd)
+	switch {
+	case err == nil && out.over:
+		return nil, &failure{text: "its answer is too long"}
+	case err == nil:
+		return out.buf.Bytes(), nil
+	case strings.Contains(said.String(), "unknown shorthand flag: 'p'"), strings.Contains(said.String(), "unknown flag: --ansi"),
+		strings.Contains(said.String(), "is not a docker command"): // docker has no better way to say so
+		return nil, &failure{text: "docker has no compose plugin", missing: true}
+	case cmd.ProcessState == nil:
+		return nil, &failure{text: fmt.Sprintf("docker cannot be started: %v", err), missing: true}
+	}
+	return nil, &failure{text: redact(said.lines(), r)}
+}
+
+// failure is an end of compose that was not a success; its text is redacted.
+type failure struct {
+	text    string
+	missing bool // there is no compose to run
+}
+
+func (f *failure) Error() string { return f.text }
