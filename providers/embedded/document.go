@@ -24,6 +24,8 @@ const (
 	// logLength is how many ancestors a revision names: enough to tell a fork
 	// from a successor after that many writes unseen.
 	logLength = 128
+	// maxValues bounds the values of all versions together.
+	maxValues = 1 << 22
 )
 
 // document is all the store holds, as it stands inside the ciphertext.
@@ -75,7 +77,11 @@ type version struct {
 	Author    string            `json:"author,omitempty"`
 	Deleted   bool              `json:"deleted,omitempty"`
 	Destroyed bool              `json:"destroyed,omitempty"`
-	Values    values            `json:"values,omitempty"`
+	// In the file a version holds what differs from the one before it there: a
+	// file of ten versions is hardly larger than one of one, and read as fast.
+	Set    values   `json:"set,omitempty"`
+	Unset  []string `json:"unset,omitempty"`
+	Values values   `json:"-"`
 }
 
 // values stand in base64 in the document, whatever they hold: JSON has no
@@ -105,6 +111,56 @@ func (v *values) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// pack returns a copy of d as it stands in the file.
+func (d *document) pack() *document {
+	c := d.clone()
+	for _, e := range c.Paths {
+		var before values
+		for _, v := range e.Versions {
+			v.Set = values{}
+			for k, value := range v.Values {
+				if old, ok := before[k]; !ok || !old.Equal(value) {
+					v.Set[k] = value
+				}
+			}
+			for k := range before {
+				if _, ok := v.Values[k]; !ok && !v.Destroyed {
+					v.Unset = append(v.Unset, k)
+				}
+			}
+			slices.Sort(v.Unset)
+			before = v.Values
+		}
+	}
+	return c
+}
+
+// unpack undoes pack in place and returns what is left of room, which counts
+// values: a small file must not unpack into more than memory holds.
+func (e *entry) unpack(room int) int {
+	var before values
+	for _, v := range e.Versions {
+		switch {
+		case v.Destroyed:
+			before = v.Set // none, in a file that is well formed
+		case len(v.Set)+len(v.Unset) > 0 || before == nil:
+			if room -= len(before) + len(v.Set); room < 0 {
+				return room
+			}
+			before = maps.Clone(before)
+			if before == nil {
+				before = values{}
+			}
+			maps.Copy(before, v.Set)
+			for _, k := range v.Unset {
+				delete(before, k)
+			}
+		}
+		v.Values, v.Set, v.Unset = before, nil, nil
+	}
+	return room
+}
+
 // key is 32 random bytes that no verb prints.
 type key struct{ secret.Value }
 
@@ -124,7 +180,7 @@ func (k *key) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// check tells whether the document makes sense. Everything in it was written
+// check unpacks the document and tells whether it makes sense. Everything in it was written
 // by a recipient, or by someone who would like to be taken for one.
 func (d *document) check() error {
 	switch {
@@ -147,6 +203,7 @@ func (d *document) check() error {
 	if _, err := ageRecipients(d.Recipients); err != nil {
 		return err
 	}
+	room := maxValues
 	for name, e := range d.Paths {
 		if p, err := parsePath(name); err != nil || p.String() != name {
 			return fmt.Errorf("path %q is malformed", name)
@@ -154,9 +211,15 @@ func (d *document) check() error {
 		if e == nil || len(e.Versions) == 0 || e.MaxVersions < 0 {
 			return fmt.Errorf("path %q holds nothing", name)
 		}
+		if slices.Contains(e.Versions, nil) {
+			return fmt.Errorf("the versions of path %q are malformed", name)
+		}
+		if room = e.unpack(room); room < 0 {
+			return fmt.Errorf("it holds more than %d values", maxValues)
+		}
 		last := providers.Version(0)
 		for _, v := range e.Versions {
-			if v == nil || v.Version <= last || v.Destroyed && (v.Deleted || len(v.Values) > 0) {
+			if v.Version <= last || v.Destroyed && (v.Deleted || len(v.Values) > 0) {
 				return fmt.Errorf("the versions of path %q are malformed", name)
 			}
 			last = v.Version
@@ -296,6 +359,17 @@ func (d *document) write(op string, p naming.Path, base providers.Version, patch
 	}
 	d.Paths[p.String()] = e
 	return e.Current, nil
+}
+
+// values counts as unpack does, or a little more.
+func (d *document) values() int {
+	n := 0
+	for _, e := range d.Paths {
+		for _, v := range e.Versions {
+			n += 2 * len(v.Values)
+		}
+	}
+	return n
 }
 
 // add appends v as the newest version and forgets those beyond max_versions.

@@ -23,7 +23,7 @@ const (
 	keySize = 32
 	idSize  = 16
 	// MaxFile bounds the file, in bytes, so that a hostile one cannot fill memory.
-	MaxFile = 64 << 20
+	MaxFile = 32 << 20
 	magic   = "envctl-store/1 "
 )
 
@@ -42,7 +42,7 @@ func (k key) id() string {
 // the JSON document. The tag is an HMAC-SHA256 under the integrity key, which
 // stands in the document and nowhere else.
 func (d *document) encode() ([]byte, error) {
-	body, err := json.Marshal(d)
+	body, err := json.Marshal(d.pack())
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +85,10 @@ func decode(plain []byte) (*document, error) {
 // seal encrypts d to its recipients. The result is binary, not armored: a
 // third smaller, and no tool is tempted to merge it line by line.
 func (d *document) seal(op string) ([]byte, error) {
+	if d.values() > maxValues { // or it could not be read again
+		return nil, fault.Newf(fault.Refused, op, "purge paths that are no longer needed, or keep fewer versions",
+			"the store would hold more than %d values", maxValues/2)
+	}
 	sealed, err := d.encrypt()
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, op, "")
