@@ -61,7 +61,8 @@ type Event struct {
 	Receipt Receipt   `json:"receipt,omitempty"`
 }
 
-// Result is how a run stands when Run, Resume or Undo returns, with an error too.
+// Result is how a run stands when Run, Resume or Undo returns, with an error
+// too; zero when there is no run, or none any more.
 type Result struct {
 	Record Record
 	// Already tells that the run had ended so before: nothing was done now.
@@ -251,7 +252,7 @@ func (r *run) matches() error {
 // covers tells whether the plan has every step that is to be undone.
 func (r *run) covers() error {
 	for i := range r.st.steps {
-		if s := &r.st.steps[i]; s.touched() && r.planned(s.ID) == nil {
+		if s := &r.st.steps[i]; s.undoable() && r.planned(s.ID) == nil {
 			return fault.Newf(fault.Refused, "", "", "the plan has changed since: it has no step %s", s.ID)
 		}
 	}

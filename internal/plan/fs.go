@@ -133,3 +133,10 @@ func (f osFile) Lock(shared bool) (bool, error) {
 	}
 	return true, nil
 }
+
+// Close unlocks first: a child process that is just being started holds a copy
+// of the descriptor, and with it the lock, until its exec.
+func (f osFile) Close() error {
+	unlock(f.File)
+	return f.File.Close()
+}

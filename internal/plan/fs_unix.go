@@ -28,6 +28,9 @@ func tryLock(f *os.File, shared bool) (bool, error) {
 	}
 }
 
+// unlock fails only where nothing was locked.
+func unlock(f *os.File) { _ = unix.Flock(int(f.Fd()), unix.LOCK_UN) }
+
 // SyncDir makes the names in dir durable.
 func (OS) SyncDir(dir string) error {
 	f, err := os.Open(dir)

@@ -23,5 +23,8 @@ func tryLock(f *os.File, shared bool) (bool, error) {
 	return err == nil, err
 }
 
+// unlock leaves it to Close: handles are not inherited here.
+func unlock(*os.File) {}
+
 // SyncDir does nothing: NTFS journals its names, and a folder cannot be flushed.
 func (OS) SyncDir(string) error { return nil }

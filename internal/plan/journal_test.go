@@ -42,13 +42,11 @@ func TestDamageIsNoticed(t *testing.T) {
 	t.Parallel()
 	e, id, path, data := journaled(t)
 	for i := range data {
-		for _, flip := range []byte{1, 0x20, 0x80} {
-			bad := bytes.Clone(data)
-			bad[i] ^= flip
-			write(t, path, bad)
-			if _, err := e.Load(id); !fault.Is(err, fault.Invalid) {
-				t.Fatalf("byte %d ^ %#x: %v", i, flip, err)
-			}
+		bad := bytes.Clone(data)
+		bad[i] ^= 1 << (i % 8)
+		write(t, path, bad)
+		if _, err := e.Load(id); !fault.Is(err, fault.Invalid) {
+			t.Fatalf("bit %d of byte %d: %v", i%8, i, err)
 		}
 	}
 	lines := bytes.SplitAfter(data, []byte("\n"))

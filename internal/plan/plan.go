@@ -45,8 +45,9 @@ type Step struct {
 	Do func(ctx context.Context, page *Page) (Receipt, error)
 	// Undo takes back what r says was done: the intent, with the receipt laid over
 	// it where there is one. It is repeatable, and returns nil when nothing had
-	// happened. Nil: the plan says "cannot be undone". Undo passes by such a step
-	// and reports it; past an Irreversible one without Undo a run only goes
+	// happened. A step that only reads may have one too, to bring back at the end
+	// what it had found at the start. Nil, above Reads: the plan says "cannot be
+	// undone". The way back passes by such a step and reports it; past an Irreversible one without Undo a run only goes
 	// forward, since the steps before it are what it now stands on.
 	Undo func(ctx context.Context, r Receipt) error
 	// Verify reads back what Do claims; nil where Do itself read it back. What it

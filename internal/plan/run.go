@@ -23,6 +23,7 @@ type run struct {
 	st *state
 
 	told sync.Mutex // one event at a time
+	gone bool       // the journal was removed: nothing had been changed
 }
 
 // start makes the steps' context. end closes the journal, which unlocks it.
@@ -80,7 +81,16 @@ func (r *run) receipt(stepID string) (Receipt, bool) {
 }
 
 func (r *run) result(err error) (Result, error) {
+	if r.gone {
+		return Result{}, err
+	}
 	return Result{Record: r.st.record()}, err
+}
+
+// forget removes the journal of a run that changed nothing.
+func (r *run) forget() error {
+	r.gone = true
+	return r.e.discard(r.j)
 }
 
 func (r *run) planned(id string) *Step {
@@ -205,14 +215,15 @@ func (r *run) back(ctx context.Context) (left []string, err error) {
 	}
 	for i := len(r.st.steps) - 1; i >= 0; i-- {
 		st := &r.st.steps[i]
-		if !st.touched() {
+		s := r.planned(st.ID)
+		if !st.undoable() || (s.Undo == nil && !st.touched()) {
 			continue
 		}
 		if r.stopping(ctx) {
 			return nil, r.stop(ctx, nil)
 		}
 		r.tell(EventUndoing, st.ID, "")
-		s, undone := r.planned(st.ID), record{Type: recUndone, Step: st.ID}
+		undone := record{Type: recUndone, Step: st.ID}
 		if s.Undo == nil {
 			err = fault.New(fault.Refused, "undo "+st.ID, "cannot be undone", "")
 		} else {
@@ -234,7 +245,7 @@ func (r *run) back(ctx context.Context) (left []string, err error) {
 		if s.Undo != nil {
 			// The steps before are what this one stands on: they wait for the next undo.
 			for i--; i >= 0; i-- {
-				if r.st.steps[i].touched() {
+				if r.st.steps[i].undoable() {
 					left = append(left, r.st.steps[i].ID+" (waits for "+st.ID+")")
 				}
 			}
@@ -266,7 +277,7 @@ func (r *run) fail(ctx context.Context, cause error) error {
 // stop ends the run because ctx ended, after the step in hand or its cause.
 func (r *run) stop(ctx context.Context, cause error) error {
 	if !r.st.touched() && !r.st.undoing {
-		if err := r.e.discard(r.j); err != nil {
+		if err := r.forget(); err != nil {
 			return err
 		}
 		return interrupted(ctx, r.st.header.Playbook, cause)
@@ -281,7 +292,7 @@ func (r *run) stop(ctx context.Context, cause error) error {
 // cut ends the run because its journal cannot be written: nothing more happens.
 func (r *run) cut(cause error) error {
 	if !r.st.touched() && !r.st.undoing {
-		return both(cause, r.e.discard(r.j))
+		return both(cause, r.forget())
 	}
 	return r.partial(cause, "stopped, the journal cannot be written")
 }

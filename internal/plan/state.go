@@ -118,6 +118,12 @@ func (s *stepState) touched() bool {
 	return s.hasIntent && s.state != StepUndone
 }
 
+// undoable tells that the step has something to tell an Undo: one that only
+// reads may take its turn too, to bring back what it had found.
+func (s *stepState) undoable() bool {
+	return (s.hasIntent || s.receipt != nil) && s.state != StepUndone
+}
+
 // known is everything the journal knows of what the step did.
 func (s *stepState) known() Receipt {
 	all := Receipt{}
@@ -202,7 +208,7 @@ func (s *stepState) apply(r record) {
 	case recFailed:
 		s.state, s.kind, s.text = StepFailed, r.Kind, r.Text
 	case recUndone:
-		s.state, s.hasIntent, s.intent, s.receipt = StepUndone, false, nil, nil
+		s.state = StepUndone
 	case recUndoFailed:
 		s.state, s.kind, s.text = StepUndoFailed, r.Kind, r.Text
 	}

@@ -69,8 +69,8 @@ func (w *world) write(base int, value string) (int, error) {
 	return len(w.versions), nil
 }
 
-// print stands for a keyed fingerprint.
-func print(value string) string { return fmt.Sprintf("fp%d%c", len(value), value[0]) }
+// fp stands for a keyed fingerprint.
+func fp(value string) string { return fmt.Sprintf("fp%d%c", len(value), value[0]) }
 
 func (w *world) oops(at string) error {
 	if w.fail == at {
@@ -89,7 +89,15 @@ func (w *world) plan(h plan.Header) (*plan.Plan, error) {
 		{
 			ID: "look", Title: "Look", Risk: plan.Reads,
 			Do: func(context.Context, *plan.Page) (plan.Receipt, error) {
-				return plan.Receipt{"base": strconv.Itoa(base)}, w.oops("look")
+				return plan.Receipt{"base": strconv.Itoa(base), "running": w.running}, w.oops("look")
+			},
+			// Undone last: what ran before the write runs again.
+			Undo: func(_ context.Context, r plan.Receipt) error {
+				if w.running != r["running"] {
+					_, now := w.latest()
+					w.effect("redeploy", func() { w.running = now })
+				}
+				return nil
 			},
 		},
 		{
@@ -129,9 +137,9 @@ func (w *world) plan(h plan.Header) (*plan.Plan, error) {
 				}
 				from, _ := strconv.Atoi(looked["base"])
 				value := canary
-				intent := plan.Receipt{"from": looked["base"], "print": print(value)}
+				intent := plan.Receipt{"from": looked["base"], "print": fp(value)}
 				if prior, ok := page.Prior(); ok {
-					if at, now := w.latest(); at == from+1 && print(now) == prior["print"] {
+					if at, now := w.latest(); at == from+1 && fp(now) == prior["print"] {
 						return plan.Receipt{"from": looked["base"], "to": strconv.Itoa(at)}, nil
 					}
 				}
@@ -157,16 +165,13 @@ func (w *world) plan(h plan.Header) (*plan.Plan, error) {
 				if now == w.versions[from-1] {
 					return w.oops("undo-write") // never happened, or taken back already
 				}
-				if print(now) != r["print"] {
+				if fp(now) != r["print"] {
 					return fault.New(fault.Conflict, "undo write", "changed by someone else", "")
 				}
 				if err := w.oops("undo-write"); err != nil {
 					return err
 				}
 				_, err := w.write(at, w.versions[from-1])
-				if w.running == now {
-					w.effect("restart", func() { w.running = w.versions[from-1] })
-				}
 				return err
 			},
 			Verify: func(_ context.Context, r plan.Receipt) error {
@@ -189,8 +194,7 @@ func (w *world) plan(h plan.Header) (*plan.Plan, error) {
 				return plan.Receipt{"services": "1"}, w.oops("deploy")
 			},
 			Undo: func(context.Context, plan.Receipt) error {
-				w.effect("redeploy", func() { w.running = "old" })
-				return w.oops("undo-deploy")
+				return w.oops("undo-deploy") // the first step redeploys
 			},
 			Verify: func(context.Context, plan.Receipt) error {
 				if w.running != canary {
