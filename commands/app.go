@@ -1,0 +1,231 @@
+// Package commands talks: each file turns one command's flags into options,
+// asks a playbook or a provider, and shows the answer.
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"envctl/internal/fault"
+	"envctl/internal/harden"
+	"envctl/internal/ui"
+	"envctl/playbooks"
+)
+
+// Process is everything a run gets from outside.
+type Process struct {
+	Args           []string // without the program's name
+	Executable     string
+	WorkDir        string
+	Stdin          *os.File
+	Stdout, Stderr *os.File
+	Getenv         func(string) string
+	Environ        func() []string
+	Now            func() time.Time
+	Rand           io.Reader
+	Version        string
+	Force          <-chan struct{} // closed by a second interrupt
+}
+
+// app is one run: the process, its screen, and what was opened so far.
+type app struct {
+	Process
+	ui      *ui.UI
+	globals globals
+	world   *playbooks.World
+	core    harden.Core // given back to the child of run
+}
+
+// globals are the flags every command has.
+type globals struct {
+	env, component, chdir, config, confirm string
+	json, events, yes, noInput, dryRun     bool
+	timeout                                time.Duration
+}
+
+// Main runs one command line and returns the process's exit code.
+func Main(ctx context.Context, p Process) int {
+	a := &app{Process: p, ui: ui.New(p.Stdin, p.Stdout, p.Stderr)}
+	if len(p.Args) > 0 && p.Args[0] == completeWord {
+		a.complete(ctx, p.Args[1:])
+		return 0
+	}
+	if len(p.Args) == 1 && (p.Args[0] == "--version" || p.Args[0] == "-V") {
+		a.ui.Print("envctl %s", p.Version)
+		return 0
+	}
+	err := a.run(ctx)
+	return a.end(err)
+}
+
+func (a *app) run(ctx context.Context) error {
+	tree := a.tree()
+	line, err := arrange(tree, a.Args, a.Getenv)
+	if err != nil {
+		a.ui.JSON = a.ui.JSON || asksJSON(a.Args, a.Getenv)
+		return err
+	}
+	return tree.RunContext(ctx, line)
+}
+
+// end shows err and returns the exit code it means.
+func (a *app) end(err error) int {
+	code := exitCode(err)
+	var quiet silentError
+	if err == nil || errors.As(err, &quiet) {
+		return code
+	}
+	kind, hint := fault.KindOf(err), fault.HintOf(err)
+	if a.ui.JSON {
+		doc, merr := json.Marshal(errorDocument{
+			Schema: "envctl.error/v1", Kind: kind.String(), Message: ui.Clean(err.Error()), Hint: ui.Clean(hint), Exit: code,
+		})
+		if merr == nil {
+			fmt.Fprintln(a.ui.Err, string(doc))
+		}
+		return code
+	}
+	fmt.Fprintln(a.ui.Err, "envctl: "+ui.Clean(err.Error()))
+	if hint != "" {
+		fmt.Fprintln(a.ui.Err, "hint: "+ui.Clean(hint))
+	}
+	return code
+}
+
+type errorDocument struct {
+	Schema  string `json:"schema"`
+	Kind    string `json:"kind"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+	Exit    int    `json:"exit"`
+}
+
+// globalFlags are defined once, on the program; arrange puts them there.
+func (a *app) globalFlags() []cli.Flag {
+	g := &a.globals
+	return []cli.Flag{
+		&cli.StringFlag{Name: "chdir", Aliases: []string{"C"}, Usage: "run as if started in `DIR`", Destination: &g.chdir},
+		&cli.StringFlag{Name: "component", Aliases: []string{"c"}, Usage: "the `COMPONENT` that owns the secrets", Destination: &g.component},
+		&cli.StringFlag{Name: "config", Usage: "the project `FILE` (default: envctl.yaml here or above)", Destination: &g.config},
+		&cli.StringFlag{Name: "confirm", Usage: "consent to a write to the protected environment `NAME`", Destination: &g.confirm},
+		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "show what would happen, and stop", Destination: &g.dryRun},
+		&cli.StringFlag{Name: "env", Aliases: []string{"e"}, Usage: "the `ENVIRONMENT`; writes must name it", Destination: &g.env},
+		&cli.BoolFlag{Name: "events", Usage: "one JSON object per step of a playbook on standard output", Destination: &g.events},
+		&cli.BoolFlag{Name: "json", Usage: "one JSON document on standard output", Destination: &g.json},
+		&cli.BoolFlag{Name: "no-color", Usage: "no colour (also NO_COLOR)"},
+		&cli.BoolFlag{Name: "no-input", Usage: "never ask; a question is an error", Destination: &g.noInput},
+		&cli.DurationFlag{Name: "timeout", Usage: "give up after `DURATION`", Destination: &g.timeout},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say more; repeatable; never a value", Count: &a.ui.Verbose},
+		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "answer yes to questions; never to a protected environment's", Destination: &g.yes},
+	}
+}
+
+// tree builds the program.
+func (a *app) tree() *cli.App {
+	return &cli.App{
+		Name:                      "envctl",
+		Usage:                     "secrets and environments, from the store to the running process",
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true,
+		Writer:                    a.ui.Out,
+		ErrWriter:                 a.ui.Err,
+		Flags:                     a.globalFlags(),
+		Commands:                  a.commands(),
+		CustomAppHelpTemplate:     appHelp,
+		CommandNotFound:           nil,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return fault.New(fault.Usage, "", err.Error(), "run envctl --help")
+		},
+		Before: a.before,
+		Action: func(c *cli.Context) error { return cli.ShowAppHelp(c) },
+	}
+}
+
+// before applies the global flags.
+func (a *app) before(c *cli.Context) error {
+	a.ui.JSON = a.globals.json
+	a.ui.NoInput = a.globals.noInput
+	if c.Bool("no-color") || a.Getenv("NO_COLOR") != "" || a.Getenv("TERM") == "dumb" || a.ui.JSON {
+		a.ui.Color = false
+	}
+	if d := a.globals.chdir; d != "" {
+		if !filepath.IsAbs(d) {
+			d = filepath.Join(a.WorkDir, d)
+		}
+		st, err := os.Stat(d)
+		if err != nil || !st.IsDir() {
+			return fault.Newf(fault.Usage, "--chdir "+a.globals.chdir, "name an existing folder", "no such folder")
+		}
+		a.WorkDir = d
+	}
+	return nil
+}
+
+// action wraps a command's run function: deadline, hardening, argument count.
+func (a *app) action(minArgs, maxArgs int, run func(ctx context.Context, c *cli.Context) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if n := c.NArg(); n < minArgs || (maxArgs >= 0 && n > maxArgs) {
+			return fault.Newf(fault.Usage, c.Command.HelpName, "run "+c.Command.HelpName+" --help",
+				"%s", argumentCount(n, minArgs, maxArgs, c.Command.ArgsUsage))
+		}
+		ctx := c.Context
+		if t := a.globals.timeout; t > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, t)
+			defer cancel()
+		}
+		limit, err := harden.Process()
+		if err != nil {
+			return fault.Wrap(err, fault.Internal, "forbid core dumps", "")
+		}
+		a.core = limit
+		return run(ctx, c)
+	}
+}
+
+func argumentCount(n, lo, hi int, usage string) string {
+	if usage == "" {
+		return "takes no argument"
+	}
+	if n < lo {
+		return "wants " + usage
+	}
+	return fmt.Sprintf("%d arguments, want %s", n, usage)
+}
+
+// abs returns a path as seen from the working directory.
+func (a *app) abs(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(a.WorkDir, path)
+}
+
+const appHelp = `{{.Name}} - {{.Usage}}
+
+usage: envctl [flags] COMMAND [arguments]
+{{range .VisibleCategories}}{{if .Name}}
+{{.Name}}{{end}}
+{{range .VisibleCommands}}  {{join .Names ", " | printf "%-14s"}} {{.Usage}}
+{{end}}{{end}}
+flags of every command (anywhere on the line; --x as ENVCTL_X where it is no consent)
+{{range .VisibleFlags}}  {{.}}
+{{end}}
+exit: 0 done · 1 the answer is no · 2 usage or refused · 3 file invalid · 4 not permitted
+      5 not found · 6 conflict · 7 unavailable · 8 stopped part-way · 130 interrupted
+
+start: envctl demo   or, in a project:   envctl init
+`
+
+// oneLine folds text for a heading.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -1,0 +1,250 @@
+package commands
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"envctl/internal/fault"
+	"envctl/naming"
+)
+
+// consents are the flags that no environment variable can give.
+var consents = []string{"confirm", "destroy", "raw", "reveal", "skip-verify", "yes"} //nolint:gochecknoglobals // a constant list
+
+// given is one flag as typed.
+type given struct {
+	typed, name, value string
+	hasValue           bool
+}
+
+// arrange returns args in the order that the library reads them: the
+// program's flags, the command, its flags, then "--" and the arguments. The
+// library stops at the first argument and takes what follows for arguments
+// too. Unknown commands and flags are Usage with the nearest known name, and
+// nothing has run by then.
+func arrange(tree *cli.App, args []string, getenv func(string) string) ([]string, error) {
+	flags, words, rest, err := split(tree, args)
+	if err != nil {
+		return nil, err
+	}
+	if len(words) > 0 && words[0] == "help" { // envctl help X is envctl X --help
+		words, flags = words[1:], append(flags, given{typed: "--help", name: "help"})
+	}
+	path, cmd, words, err := descend(tree, words)
+	if err != nil {
+		return nil, err
+	}
+	full := strings.Join(append([]string{"envctl"}, path...), " ")
+	global, local := index(tree.Flags), map[string]cli.Flag{}
+	if cmd != nil {
+		local = index(cmd.Flags)
+	}
+	var globals, locals []string
+	seen := map[string]bool{}
+	for _, g := range flags {
+		into := &locals
+		f, ok := local[g.name]
+		if !ok {
+			if f, ok = global[g.name]; ok {
+				into = &globals
+			}
+		}
+		switch {
+		case g.name == "help" || g.name == "h":
+			locals = append([]string{"--help"}, locals...)
+			continue
+		case !ok:
+			return nil, unknownFlag(g.typed, full, global, local)
+		}
+		name := f.Names()[0]
+		seen[name] = true
+		*into = append(*into, "--"+name)
+		if g.hasValue {
+			(*into)[len(*into)-1] += "=" + g.value
+		}
+	}
+	globals = append(fromEnvironment(tree.Flags, seen, getenv), globals...)
+	if cmd != nil {
+		locals = append(fromEnvironment(cmd.Flags, seen, getenv), locals...)
+	}
+	line := append([]string{"envctl"}, globals...)
+	line = append(line, path...)
+	line = append(line, locals...)
+	if len(words)+len(rest) == 0 {
+		return line, nil
+	}
+	return append(append(append(line, "--"), words...), rest...), nil
+}
+
+// split parts args into flags, words, and what follows "--".
+func split(tree *cli.App, args []string) (flags []given, words, rest []string, err error) {
+	all := map[string]cli.Flag{}
+	collect(tree.Commands, all)
+	for n, f := range index(tree.Flags) {
+		all[n] = f
+	}
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		switch {
+		case arg == "--":
+			return flags, words, args[i+1:], nil
+		case arg == "-" || !strings.HasPrefix(arg, "-"):
+			words = append(words, arg)
+			continue
+		}
+		for _, g := range spell(arg, all) {
+			if takesValue(all[g.name]) && !g.hasValue {
+				if i++; i >= len(args) {
+					return nil, nil, nil, fault.Newf(fault.Usage, "flag "+g.typed, "run envctl --help", "wants a value")
+				}
+				g.value, g.hasValue = args[i], true
+			}
+			flags = append(flags, g)
+		}
+	}
+	return flags, words, nil, nil
+}
+
+// spell reads one dash word: --name, --name=value, -n, -nvalue, or -abc for three
+// switches.
+func spell(arg string, all map[string]cli.Flag) []given {
+	if body, long := strings.CutPrefix(arg, "--"); long {
+		name, value, has := strings.Cut(body, "=")
+		return []given{{"--" + name, name, value, has}}
+	}
+	body := arg[1:]
+	if _, known := all[body]; known && len(body) == 1 {
+		return []given{{arg, body, "", false}}
+	}
+	var out []given
+	for i, r := range body {
+		name := string(r)
+		f, known := all[name]
+		if !known {
+			return []given{{arg, body, "", false}} // unknown as a whole
+		}
+		after := body[i+len(name):]
+		if takesValue(f) && after != "" {
+			return append(out, given{"-" + name, name, strings.TrimPrefix(after, "="), true})
+		}
+		out = append(out, given{"-" + name, name, "", false})
+	}
+	return out
+}
+
+// descend follows words down the command tree.
+func descend(tree *cli.App, words []string) (path []string, cmd *cli.Command, rest []string, err error) {
+	level := tree.Commands
+	for len(words) > 0 && len(level) > 0 {
+		next := find(level, words[0])
+		if next == nil {
+			if cmd != nil && cmd.Action != nil && !isGroup(cmd) {
+				break
+			}
+			return nil, nil, nil, unknownCommand(words[0], path, level)
+		}
+		path, cmd, words, level = append(path, next.Name), next, words[1:], next.Subcommands
+	}
+	return path, cmd, words, nil
+}
+
+// isGroup tells whether a command only holds others.
+func isGroup(c *cli.Command) bool { return len(c.Subcommands) > 0 && c.ArgsUsage == "" }
+
+func find(level []*cli.Command, name string) *cli.Command {
+	for _, c := range level {
+		if c.HasName(name) {
+			return c
+		}
+	}
+	return nil
+}
+
+func unknownCommand(word string, path []string, level []*cli.Command) error {
+	names := make([]string, 0, len(level))
+	for _, c := range level {
+		if !c.Hidden {
+			names = append(names, c.Names()...)
+		}
+	}
+	full := strings.Join(append([]string{"envctl"}, path...), " ")
+	hint := "run " + full + " --help"
+	if near := naming.Nearest(word, names); near != "" {
+		hint = fmt.Sprintf("did you mean %s %s?", full, near)
+	}
+	return fault.Newf(fault.Usage, full, hint, "no command %s", strconv.Quote(word))
+}
+
+func unknownFlag(typed, full string, sets ...map[string]cli.Flag) error {
+	var names []string
+	for _, set := range sets {
+		for n := range set {
+			if len(n) > 1 {
+				names = append(names, "--"+n)
+			}
+		}
+	}
+	slices.Sort(names)
+	hint := "run " + full + " --help"
+	if near := naming.Nearest(typed, names); near != "" {
+		hint = "did you mean " + near + "?"
+	}
+	return fault.Newf(fault.Usage, full, hint, "no flag %s", strconv.Quote(typed))
+}
+
+func index(flags []cli.Flag) map[string]cli.Flag {
+	m := map[string]cli.Flag{}
+	for _, f := range flags {
+		for _, n := range f.Names() {
+			m[n] = f
+		}
+	}
+	return m
+}
+
+func collect(level []*cli.Command, all map[string]cli.Flag) {
+	for _, c := range level {
+		for n, f := range index(c.Flags) {
+			all[n] = f
+		}
+		collect(c.Subcommands, all)
+	}
+}
+
+func takesValue(f cli.Flag) bool {
+	d, ok := f.(cli.DocGenerationFlag)
+	return ok && d.TakesValue()
+}
+
+// fromEnvironment gives flags that were not typed their ENVCTL_… value.
+func fromEnvironment(flags []cli.Flag, seen map[string]bool, getenv func(string) string) []string {
+	var out []string
+	for _, f := range flags {
+		name := f.Names()[0]
+		if seen[name] || slices.Contains(consents, name) {
+			continue
+		}
+		if v := getenv("ENVCTL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))); v != "" {
+			out = append(out, "--"+name+"="+v)
+		}
+	}
+	return out
+}
+
+// asksJSON tells whether a line that could not be read wanted JSON.
+func asksJSON(args []string, getenv func(string) string) bool {
+	for _, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "--json", "--json=true":
+			return true
+		}
+	}
+	on, err := strconv.ParseBool(getenv("ENVCTL_JSON"))
+	return err == nil && on
+}

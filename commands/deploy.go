@@ -1,0 +1,225 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"envctl/internal/config"
+	"envctl/internal/fault"
+	"envctl/internal/ui"
+	"envctl/playbooks"
+	"envctl/providers"
+)
+
+func (a *app) deployCommand() *cli.Command {
+	return &cli.Command{
+		Name: "deploy", Usage: "Bring a component's values into its running processes, and read them back", ArgsUsage: "[COMPONENT]", Category: "playbooks",
+		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
+			w, err := a.open()
+			if err != nil {
+				return err
+			}
+			e, err := a.writeEnv(w)
+			if err != nil {
+				return err
+			}
+			t, err := a.componentArgument(ctx, w, e, c.Args().First())
+			if err != nil {
+				return err
+			}
+			p, err := w.Deploy(ctx, t)
+			if err != nil {
+				return err
+			}
+			return a.perform(ctx, w, e, p)
+		}),
+	}
+}
+
+// componentArgument accepts a component or one of its services as argument.
+func (a *app) componentArgument(ctx context.Context, w *playbooks.World, e config.Environment, arg string) (playbooks.Target, error) {
+	if arg == "" {
+		return a.target(ctx, w, e, "")
+	}
+	if c, ok := w.Project.ComponentOfService(arg); ok {
+		if _, isComponent := w.Project.Components.Get(arg); !isComponent {
+			arg = c
+		}
+	}
+	if _, err := w.Project.Component(arg); err != nil {
+		return playbooks.Target{}, err
+	}
+	return playbooks.Target{Environment: e, Component: arg}, nil
+}
+
+func (a *app) statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", Usage: "Show what runs, since when, and whether it holds what the store says", ArgsUsage: "[COMPONENT]", Category: "playbooks",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "all-envs", Usage: "every environment of the file"}},
+		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
+			return a.status(ctx, c.Args().First(), c.Bool("all-envs"))
+		}),
+	}
+}
+
+type statusDocument struct {
+	Schema      string                    `json:"schema"`
+	Environment string                    `json:"environment,omitempty"`
+	Services    []playbooks.ServiceStatus `json:"services"`
+	Errors      []string                  `json:"errors,omitempty"`
+}
+
+func (a *app) status(ctx context.Context, component string, all bool) error {
+	w, err := a.open()
+	if err != nil {
+		return err
+	}
+	var names []string
+	if all {
+		names = w.Project.EnvironmentNames()
+	} else {
+		e, err := a.readEnv(w)
+		if err != nil {
+			return err
+		}
+		names = []string{e.Name}
+	}
+	doc := statusDocument{Schema: "envctl.status/v1", Services: []playbooks.ServiceStatus{}}
+	if !all {
+		doc.Environment = names[0]
+	}
+	var failed error
+	bad := false
+	for _, n := range names {
+		e, err := w.Project.Environment(n)
+		if err != nil {
+			return err
+		}
+		components := w.Project.ComponentNames()
+		if component != "" || a.globals.component != "" {
+			t, err := a.componentArgument(ctx, w, e, component)
+			if err != nil {
+				return err
+			}
+			components = []string{t.Component}
+		}
+		for _, comp := range components {
+			rows, err := w.Status(ctx, playbooks.Target{Environment: e, Component: comp})
+			if err != nil {
+				failed = err
+				doc.Errors = append(doc.Errors, err.Error())
+			}
+			for _, r := range rows {
+				bad = bad || r.Verdict == "stale" || r.Verdict == "unhealthy"
+				doc.Services = append(doc.Services, r)
+			}
+		}
+	}
+	if len(doc.Services) == 0 && failed != nil {
+		return failed
+	}
+	if a.ui.JSON {
+		if err := a.ui.Document(doc); err != nil {
+			return err
+		}
+	} else {
+		rows := make([][]ui.Cell, 0, len(doc.Services))
+		for _, s := range doc.Services {
+			tone := map[string]ui.Tone{"current": ui.Good, "stale": ui.Bad, "unhealthy": ui.Bad, "absent": ui.Faint}[s.Verdict]
+			rows = append(rows, []ui.Cell{
+				ui.C("%s", s.Environment), ui.C("%s", s.Service), ui.C("%s", s.Container), ui.C("%s", s.State),
+				ui.C("%s", dash(a.ageOrEmpty(s))), ui.Toned(tone, s.Verdict), ui.C("%s", s.Because),
+			})
+		}
+		if err := a.ui.Table([]string{"ENVIRONMENT", "SERVICE", "CONTAINER", "STATE", "STARTED", "VALUES", ""}, rows); err != nil {
+			return err
+		}
+		for _, e := range doc.Errors {
+			a.ui.Warn("%s", e)
+		}
+	}
+	if bad {
+		return silentError{1}
+	}
+	return nil
+}
+
+func (a *app) ageOrEmpty(s playbooks.ServiceStatus) string {
+	if s.StartedAt == nil {
+		return ""
+	}
+	return a.age(*s.StartedAt)
+}
+
+func (a *app) logsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "logs", Usage: "Show a service's output", ArgsUsage: "[SERVICE|COMPONENT]", Category: "playbooks",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on as it comes"},
+			&cli.IntFlag{Name: "tail", Usage: "the last `N` lines", Value: 100},
+		},
+		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
+			w, err := a.open()
+			if err != nil {
+				return err
+			}
+			e, err := a.readEnv(w)
+			if err != nil {
+				return err
+			}
+			arg := c.Args().First()
+			t, err := a.componentArgument(ctx, w, e, arg)
+			if err != nil {
+				return err
+			}
+			found, rt, err := w.Containers(ctx, t)
+			if err != nil {
+				return err
+			}
+			if _, isComponent := w.Project.Components.Get(arg); arg != "" && !isComponent {
+				found = onlyService(found, arg)
+			}
+			if len(found) == 0 {
+				return fault.Newf(fault.NotFound, "logs of "+t.Component+" in "+e.Name, "run envctl status --env "+e.Name, "no container of it is evidence for %s", e.Name)
+			}
+			for _, ct := range found {
+				out := io.Writer(&cleanWriter{w: a.ui.Out, clean: a.ui.OutTTY})
+				if len(found) > 1 {
+					a.ui.Note("== %s", ct.Name)
+				}
+				if err := rt.Logs(ctx, ct, providers.LogOptions{Tail: c.Int("tail"), Follow: c.Bool("follow")}, out); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+	}
+}
+
+func onlyService(all []providers.Container, service string) []providers.Container {
+	var out []providers.Container
+	for _, c := range all {
+		if c.Service == service {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// cleanWriter escapes control characters on their way to a terminal.
+type cleanWriter struct {
+	w     io.Writer
+	clean bool
+}
+
+func (c *cleanWriter) Write(p []byte) (int, error) {
+	if !c.clean {
+		return c.w.Write(p)
+	}
+	_, err := fmt.Fprint(c.w, ui.Clean(strings.ReplaceAll(string(p), "\r\n", "\n")))
+	return len(p), err
+}

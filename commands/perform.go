@@ -1,0 +1,316 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"envctl/internal/config"
+	"envctl/internal/fault"
+	"envctl/internal/plan"
+	"envctl/internal/ui"
+	"envctl/playbooks"
+	"envctl/providers"
+)
+
+// runDocument is envctl.run/v1.
+type runDocument struct {
+	Schema      string            `json:"schema"`
+	ID          string            `json:"id"`
+	Playbook    string            `json:"playbook"`
+	Environment string            `json:"environment"`
+	Component   string            `json:"component,omitempty"`
+	State       string            `json:"state"`
+	DryRun      bool              `json:"dry_run,omitempty"`
+	Unchanged   bool              `json:"unchanged,omitempty"`
+	FromVersion *int              `json:"from_version,omitempty"`
+	ToVersion   *int              `json:"to_version,omitempty"`
+	Deployed    bool              `json:"deployed"`
+	Verified    any               `json:"verified"` // false, or its evidence
+	Plan        []factDocument    `json:"plan,omitempty"`
+	Steps       []plan.StepRecord `json:"steps"`
+}
+
+type factDocument struct {
+	Label string `json:"label"`
+	Text  string `json:"text"`
+}
+
+type verifiedDocument struct {
+	Evidence string   `json:"evidence"`
+	Services []string `json:"services"`
+}
+
+// engine returns the engine of this run.
+func (a *app) engine(w *playbooks.World) *plan.Engine {
+	return &plan.Engine{
+		Dir: w.Dirs.State, Root: w.Project.Root, Version: a.Version, Now: a.Now, Rand: a.Rand, Observer: a.observe,
+		Force: a.Force,
+	}
+}
+
+// observe shows a run's progress: a line per step on a terminal, one object per
+// step under --events, nothing when piped.
+func (a *app) observe(e plan.Event) {
+	if a.globals.events {
+		if line, err := json.Marshal(e); err == nil {
+			fmt.Fprintln(a.ui.Out, string(line))
+		}
+		return
+	}
+	if a.ui.JSON || (!a.ui.ErrTTY && a.ui.Verbose == 0) {
+		return
+	}
+	text := e.Title
+	if text == "" {
+		text = e.Text
+	}
+	switch e.Kind {
+	case plan.EventBegin:
+		a.ui.Progress(fmt.Sprintf("[%d/%d] %s", e.N, e.Of, text))
+	case plan.EventDone, plan.EventSkipped, plan.EventFailed, plan.EventUndone, plan.EventUndoFailed, plan.EventEnded:
+		a.ui.Progress("")
+		if e.Kind == plan.EventFailed || e.Kind == plan.EventUndone || e.Kind == plan.EventUndoFailed {
+			a.ui.Note("  %s: %s", e.Kind, text)
+		}
+	case plan.EventUndoing:
+		a.ui.Progress("undoing " + text)
+	case plan.EventNote:
+		a.ui.Progress(text)
+	default:
+	}
+}
+
+// consent shows what will happen and asks for what the plan wants: the name of
+// a protected environment, or yes where something restarts or is lost.
+func (a *app) consent(ctx context.Context, p *plan.Plan) error {
+	if p.Confirm == "" {
+		if a.globals.yes || !a.asks(p) || !a.ui.CanAsk() {
+			return nil
+		}
+		a.showPlan(p)
+		ok, err := a.ui.Ask().Confirm(ctx, "go on?")
+		if err == nil && !ok {
+			err = fault.New(fault.Interrupted, p.Playbook, "not confirmed, nothing was written", "")
+		}
+		return err
+	}
+	if a.globals.confirm != "" {
+		if a.globals.confirm != p.Confirm {
+			return fault.Newf(fault.Refused, p.Playbook, "give --confirm "+p.Confirm, "--confirm %s is not the environment of this write", a.globals.confirm)
+		}
+		if !a.ui.JSON {
+			a.showPlan(p)
+		}
+		return nil
+	}
+	if !a.ui.CanAsk() {
+		return fault.Newf(fault.Refused, p.Playbook, "add --confirm "+p.Confirm+" (--yes is not enough); look first with --dry-run", "%s is protected", p.Confirm)
+	}
+	a.showPlan(p)
+	typed, err := a.ui.Ask().Input(ctx, p.Confirm+" is protected; type its name to go on")
+	if err == nil && strings.TrimSpace(typed) != p.Confirm {
+		err = fault.New(fault.Refused, p.Playbook, "the name does not match, nothing was written", "")
+	}
+	return err
+}
+
+// asks tells whether a plan is worth a question where nothing is protected.
+func (a *app) asks(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Risk >= plan.Irreversible })
+}
+
+// showPlan writes a plan's facts to standard error.
+func (a *app) showPlan(p *plan.Plan) {
+	for _, f := range p.Facts {
+		a.ui.Note("  %-9s %s", f.Label, f.Text)
+	}
+}
+
+// perform shows, asks, runs and reports a plan: the one way every write takes.
+func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Environment, p *plan.Plan) error {
+	if a.globals.dryRun {
+		return a.dryRun(p)
+	}
+	if err := a.consent(ctx, p); err != nil {
+		return err
+	}
+	res, err := a.engine(w).Run(ctx, p)
+	return a.report(w, env, p, res, err)
+}
+
+func (a *app) dryRun(p *plan.Plan) error {
+	if a.ui.JSON {
+		doc := runDocument{Schema: "envctl.run/v1", Playbook: p.Playbook, Environment: p.Environment, Component: p.Component, State: "planned", DryRun: true, Verified: false, Steps: []plan.StepRecord{}}
+		for _, f := range p.Facts {
+			doc.Plan = append(doc.Plan, factDocument(f))
+		}
+		for _, s := range p.Steps {
+			doc.Steps = append(doc.Steps, plan.StepRecord{ID: s.ID, Title: s.Title, State: plan.StepPending})
+		}
+		return a.ui.Document(doc)
+	}
+	for _, f := range p.Facts {
+		a.ui.Print("%-9s %s", f.Label, f.Text)
+	}
+	for i, s := range p.Steps {
+		way := ""
+		if s.Undo == nil && s.Risk > plan.Reads {
+			way = "  (cannot be undone)"
+		}
+		a.ui.Print("step %d    %s%s", i+1, s.Title, way)
+	}
+	a.ui.Note("dry run: nothing was written")
+	return nil
+}
+
+// report says how a run ended: what was written, what was deployed, what was
+// read back, and only that.
+func (a *app) report(w *playbooks.World, env config.Environment, p *plan.Plan, res plan.Result, err error) error {
+	doc := runDoc(res.Record)
+	var verify plan.Receipt
+	hasDeploy := false
+	for _, s := range p.Steps {
+		hasDeploy = hasDeploy || s.ID == "deploy"
+	}
+	verify = receiptOf(res.Record, "verify")
+	if err == nil && hasDeploy && doc.Verified == false && env.Deploy.Kind != config.DeployNone {
+		why := verify["why"]
+		err = fault.New(fault.No, "verify "+p.Component+" in "+p.Environment, "unverified: deployed, but no running process could be read: "+why, "run envctl trace KEY --env "+p.Environment+", or envctl doctor")
+	}
+	if a.ui.JSON {
+		if doc.ID != "" {
+			if derr := a.ui.Document(doc); derr != nil {
+				return derr
+			}
+		}
+		return err
+	}
+	if a.globals.events {
+		return err
+	}
+	if write := receiptOf(res.Record, "write"); write != nil && doc.State == string(plan.Done) {
+		a.sayWrite(env, p, doc, write)
+	}
+	if doc.State == string(plan.Done) {
+		a.sayDeploy(w, env, p, doc, verify)
+	}
+	return err
+}
+
+func runDoc(r plan.Record) runDocument {
+	doc := runDocument{
+		Schema: "envctl.run/v1", ID: r.ID, Playbook: r.Playbook, Environment: r.Environment, Component: r.Component,
+		State: string(r.State), Verified: false, Steps: r.Steps,
+	}
+	if doc.Steps == nil {
+		doc.Steps = []plan.StepRecord{}
+	}
+	if w := receiptOf(r, "write"); w != nil {
+		doc.FromVersion, doc.ToVersion = number(w["from"]), number(w["to"])
+		doc.Unchanged = playbooks.Unchanged(w)
+	}
+	if r.State != plan.Done {
+		return doc
+	}
+	doc.Deployed = receiptOf(r, "deploy") != nil
+	if v := receiptOf(r, "verify"); v["evidence"] != "" {
+		doc.Verified = verifiedDocument{Evidence: v["evidence"], Services: strings.Split(v["services"], ",")}
+	}
+	return doc
+}
+
+func receiptOf(r plan.Record, step string) plan.Receipt {
+	for _, s := range r.Steps {
+		if s.ID == step && s.State == plan.StepDone {
+			return s.Receipt
+		}
+	}
+	return nil
+}
+
+func number(s string) *int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return nil
+	}
+	return &n
+}
+
+// sayWrite prints the line of a write: path, versions, keys by fingerprint.
+func (a *app) sayWrite(env config.Environment, p *plan.Plan, doc runDocument, r plan.Receipt) {
+	if doc.Unchanged {
+		a.ui.Print("%s  unchanged, still version %s", r["path"], r["to"])
+		return
+	}
+	a.ui.Print("%s  %s → %s", r["path"], orNew(r["from"]), r["to"])
+	for _, k := range playbooks.WrittenKeys(r) {
+		old, fresh := r["old."+k], r["fp."+k]
+		switch {
+		case fresh == "":
+			a.ui.Print("  %s removed (was %s)", k, short(old))
+		case old == "":
+			a.ui.Print("  %s set (%s)", k, short(fresh))
+		default:
+			a.ui.Print("  %s changed (%s → %s)", k, short(old), short(fresh))
+		}
+	}
+	if between := r["between"]; between != "" {
+		a.ui.Warn("someone else wrote version %s in between; your key was set on top, theirs are kept", between)
+	}
+}
+
+// sayDeploy prints what is true of the running processes after a run.
+func (a *app) sayDeploy(w *playbooks.World, env config.Environment, p *plan.Plan, doc runDocument, verify plan.Receipt) {
+	v, ok := doc.Verified.(verifiedDocument)
+	switch {
+	case ok:
+		a.ui.Print("%s", a.ui.Paint(ui.Good, "deployed and verified")+": "+strings.Join(v.Services, ", ")+" ("+v.Evidence+")")
+	case doc.Deployed:
+		a.ui.Print("deployed, unverified: %s", verify["why"])
+	case doc.Unchanged || doc.FromVersion == nil:
+	default:
+		a.ui.Print("written (%s → %d), not deployed", orNew(strconv.Itoa(*doc.FromVersion)), *doc.ToVersion)
+		if env.Deploy.Kind != config.DeployNone {
+			a.ui.Note("next: envctl deploy %s --env %s", p.Component, p.Environment)
+		}
+	}
+}
+
+func orNew(v string) string {
+	if v == "0" {
+		return "new"
+	}
+	return v
+}
+
+// short cuts a fingerprint for people.
+func short(fp string) string {
+	if len(fp) > 8 {
+		return fp[:8]
+	}
+	return fp
+}
+
+// age says how long ago t was.
+func (a *app) age(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	d := a.Now().Sub(t)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds ago", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
+}
+
+var _ = providers.Latest

@@ -1,0 +1,109 @@
+package commands
+
+import (
+	"context"
+	"errors"
+
+	"github.com/urfave/cli/v2"
+
+	"envctl/internal/plan"
+	"envctl/internal/ui"
+)
+
+func (a *app) runsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "runs", Usage: "List the journal of playbooks", Category: "playbooks",
+		Action: a.action(0, 0, func(context.Context, *cli.Context) error {
+			records, err := a.journal().List()
+			if a.ui.JSON {
+				if records == nil {
+					records = []plan.Record{}
+				}
+				return errors.Join(a.ui.Document(struct {
+					Schema string        `json:"schema"`
+					Runs   []plan.Record `json:"runs"`
+				}{"envctl.runs/v1", records}), err)
+			}
+			rows := make([][]ui.Cell, 0, len(records))
+			for _, r := range records {
+				rows = append(rows, []ui.Cell{
+					ui.C("%s", r.ID), ui.Toned(stateTone(r.State), string(r.State)), ui.C("%s", r.Playbook),
+					ui.C("%s", r.Environment), ui.C("%s", r.Component), ui.C("%s", r.StartedAt.Format("2006-01-02T15:04:05Z")), ui.C("%s", r.Next()),
+				})
+			}
+			return errors.Join(a.ui.Table([]string{"RUN", "STATE", "PLAYBOOK", "ENVIRONMENT", "COMPONENT", "STARTED", "NEXT"}, rows), err)
+		}),
+	}
+}
+
+func stateTone(s plan.State) ui.Tone {
+	switch s {
+	case plan.Done:
+		return ui.Good
+	case plan.Failed:
+		return ui.Bad
+	case plan.Partial, plan.Running:
+		return ui.Caution
+	case plan.Undone:
+		return ui.Faint
+	}
+	return ui.Plain
+}
+
+// journal is the engine as far as it needs no project.
+func (a *app) journal() *plan.Engine {
+	return &plan.Engine{Dir: a.dirs().State, Version: a.Version, Now: a.Now, Rand: a.Rand, Observer: a.observe, Force: a.Force}
+}
+
+func (a *app) resumeCommand() *cli.Command {
+	return a.continuing("resume", "Finish a run that stopped part-way", (*plan.Engine).Resume)
+}
+
+func (a *app) undoCommand() *cli.Command {
+	return a.continuing("undo", "Take back what a run did", (*plan.Engine).Undo)
+}
+
+type continuation = func(*plan.Engine, context.Context, string, func(plan.Header) (*plan.Plan, error)) (plan.Result, error)
+
+func (a *app) continuing(name, usage string, do continuation) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: usage, ArgsUsage: "RUN", Category: "playbooks",
+		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
+			id := c.Args().First()
+			record, err := a.journal().Load(id)
+			if err != nil {
+				return err
+			}
+			w, err := a.openAt(record.Header.Root)
+			if err != nil {
+				return err
+			}
+			e, err := w.Project.Environment(record.Environment)
+			if err != nil {
+				return err
+			}
+			p, err := w.Rebuild(ctx, record.Header)
+			if err != nil {
+				return err
+			}
+			if a.globals.dryRun {
+				return a.dryRun(p)
+			}
+			if err := a.consent(ctx, p); err != nil {
+				return err
+			}
+			res, err := do(a.engine(w), ctx, id, func(plan.Header) (*plan.Plan, error) { return p, nil })
+			if err == nil && res.Already {
+				a.ui.Note("run %s is %s already, nothing was done", id, res.Record.State)
+			}
+			if name == "undo" && err == nil {
+				if a.ui.JSON {
+					return a.ui.Document(runDoc(res.Record))
+				}
+				a.ui.Print("run %s undone", id)
+				return nil
+			}
+			return a.report(w, e, p, res, err)
+		}),
+	}
+}

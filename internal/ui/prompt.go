@@ -1,0 +1,167 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/AlecAivazis/survey/v2"
+	"github.com/AlecAivazis/survey/v2/terminal"
+	"golang.org/x/term"
+
+	"envctl/internal/fault"
+	"envctl/internal/secret"
+)
+
+// Prompter asks a person. Every method returns Interrupted on Ctrl-C and never
+// waits where nobody can answer.
+type Prompter interface {
+	Input(ctx context.Context, question string) (string, error)
+	Hidden(ctx context.Context, question string) (secret.Value, error)
+	Confirm(ctx context.Context, question string) (bool, error)
+	Select(ctx context.Context, question string, options []string) (string, error)
+}
+
+// Ask returns the prompter that fits: the scripted one of a test, a real one
+// where standard input and error are terminals, one that refuses elsewhere.
+func (u *UI) Ask() Prompter {
+	errFile, ok := u.Err.(*os.File)
+	switch {
+	case u.Prompter != nil:
+		return u.Prompter
+	case u.NoInput, !u.InTTY, !u.ErrTTY, !ok:
+		return Refusing{}
+	}
+	return terminalPrompter{in: u.In, err: errFile}
+}
+
+// CanAsk tells whether Ask would reach a person.
+func (u *UI) CanAsk() bool {
+	_, refusing := u.Ask().(Refusing)
+	return !refusing
+}
+
+// Refusing answers every question with Usage.
+type Refusing struct{}
+
+func refuse(question string) error {
+	return fault.New(fault.Usage, "ask "+question, "there is no terminal to answer on", "give the answer by a flag or on standard input; see --help")
+}
+
+// Input refuses.
+func (Refusing) Input(_ context.Context, q string) (string, error) { return "", refuse(q) }
+
+// Hidden refuses.
+func (Refusing) Hidden(_ context.Context, q string) (secret.Value, error) {
+	return secret.Value{}, refuse(q)
+}
+
+// Confirm refuses.
+func (Refusing) Confirm(_ context.Context, q string) (bool, error) { return false, refuse(q) }
+
+// Select refuses.
+func (Refusing) Select(_ context.Context, q string, _ []string) (string, error) {
+	return "", refuse(q)
+}
+
+// Scripted answers from a list, for tests; it refuses when the list is empty.
+type Scripted struct{ Answers []string }
+
+func (s *Scripted) next(q string) (string, error) {
+	if len(s.Answers) == 0 {
+		return "", refuse(q)
+	}
+	a := s.Answers[0]
+	s.Answers = s.Answers[1:]
+	return a, nil
+}
+
+// Input returns the next answer.
+func (s *Scripted) Input(_ context.Context, q string) (string, error) { return s.next(q) }
+
+// Hidden returns the next answer.
+func (s *Scripted) Hidden(_ context.Context, q string) (secret.Value, error) {
+	a, err := s.next(q)
+	return secret.New(a), err
+}
+
+// Confirm returns whether the next answer is yes.
+func (s *Scripted) Confirm(_ context.Context, q string) (bool, error) {
+	a, err := s.next(q)
+	return a == "yes", err
+}
+
+// Select returns the next answer.
+func (s *Scripted) Select(_ context.Context, q string, _ []string) (string, error) { return s.next(q) }
+
+// terminalPrompter asks on the terminal, on standard error so that standard
+// output can be redirected.
+type terminalPrompter struct{ in, err *os.File }
+
+func (p terminalPrompter) ask(ctx context.Context, prompt survey.Prompt, answer any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	state, stateErr := term.GetState(int(p.in.Fd()))
+	err := survey.AskOne(prompt, answer, survey.WithStdio(p.in, p.err, p.err))
+	if errors.Is(err, terminal.InterruptErr) {
+		err = fault.New(fault.Interrupted, "", "interrupted, nothing was written", "")
+	}
+	if stateErr == nil {
+		// survey leaves the terminal raw when it fails half-way.
+		err = errors.Join(err, term.Restore(int(p.in.Fd()), state))
+	}
+	return err
+}
+
+func (p terminalPrompter) Input(ctx context.Context, q string) (string, error) {
+	var a string
+	err := p.ask(ctx, &survey.Input{Message: Clean(q)}, &a)
+	return a, err
+}
+
+func (p terminalPrompter) Confirm(ctx context.Context, q string) (bool, error) {
+	var a bool
+	err := p.ask(ctx, &survey.Confirm{Message: Clean(q)}, &a)
+	return a, err
+}
+
+func (p terminalPrompter) Select(ctx context.Context, q string, options []string) (string, error) {
+	var a string
+	err := p.ask(ctx, &survey.Select{Message: Clean(q), Options: options}, &a)
+	return a, err
+}
+
+// Hidden reads one line without echo. survey hangs when a value is pasted
+// before the terminal has answered its question for the cursor, so this one is
+// read with x/term.
+func (p terminalPrompter) Hidden(ctx context.Context, q string) (secret.Value, error) {
+	fd := int(p.in.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	fmt.Fprint(p.err, Clean(q)+": ")
+	type answer struct {
+		line []byte
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		line, err := term.ReadPassword(fd)
+		done <- answer{line, err}
+	}()
+	select {
+	case a := <-done:
+		fmt.Fprintln(p.err)
+		if a.err != nil {
+			return secret.Value{}, fault.Wrap(a.err, fault.Interrupted, "read "+q, "")
+		}
+		return secret.New(string(a.line)), nil
+	case <-ctx.Done():
+		// The reader stays until the process ends; the terminal must not stay mute.
+		fmt.Fprintln(p.err)
+		return secret.Value{}, errors.Join(fault.New(fault.Interrupted, "", "interrupted, nothing was written", ""), term.Restore(fd, state))
+	}
+}

@@ -1,0 +1,157 @@
+// Package ui talks to a person: results to standard output, everything else to
+// standard error, nothing decorated that is not a terminal.
+//
+// The rules: answers first and the next step last; lower case and no full
+// stops; a value only where it was asked for; control characters escaped.
+package ui
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+
+	"golang.org/x/term"
+)
+
+// UI is where a command reads and writes.
+type UI struct {
+	In       *os.File
+	Out, Err io.Writer
+	// InTTY, OutTTY and ErrTTY tell which of the three are terminals.
+	InTTY, OutTTY, ErrTTY bool
+	JSON                  bool // one document on Out, errors as one object on Err
+	Color                 bool
+	NoInput               bool // prompts refuse
+	Verbose               int
+	Prompter              Prompter
+}
+
+// New returns the UI of a process's own streams.
+func New(in, out, err *os.File) *UI {
+	u := &UI{In: in, Out: out, Err: err, InTTY: isTerminal(in), OutTTY: isTerminal(out), ErrTTY: isTerminal(err)}
+	u.Color = u.OutTTY
+	return u
+}
+
+func isTerminal(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
+
+// Width returns the terminal's columns, 80 where nobody says.
+func (u *UI) Width() int {
+	if f, ok := u.Out.(*os.File); ok && u.OutTTY {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
+			return w
+		}
+	}
+	return 80
+}
+
+// Print writes one line of the answer.
+func (u *UI) Print(format string, args ...any) {
+	fmt.Fprintln(u.Out, Clean(fmt.Sprintf(format, args...)))
+}
+
+// Note writes one line beside the answer: progress, warnings, what to do next.
+// Nothing under --json, where the document says it.
+func (u *UI) Note(format string, args ...any) {
+	if !u.JSON {
+		fmt.Fprintln(u.Err, Clean(fmt.Sprintf(format, args...)))
+	}
+}
+
+// Warn writes a warning, also under --json.
+func (u *UI) Warn(format string, args ...any) {
+	fmt.Fprintln(u.Err, "envctl: warning: "+Clean(fmt.Sprintf(format, args...)))
+}
+
+// Debug writes a line when --verbose was given at least level times.
+func (u *UI) Debug(level int, format string, args ...any) {
+	if u.Verbose >= level {
+		fmt.Fprintln(u.Err, "envctl: "+Clean(fmt.Sprintf(format, args...)))
+	}
+}
+
+// Document writes doc as the one JSON document of this run.
+func (u *UI) Document(doc any) error {
+	enc := json.NewEncoder(u.Out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(doc)
+}
+
+// Clean escapes what a terminal would obey: C0 and C1 controls other than
+// newline and tab, and bidirectional overrides. Colour is added after it.
+func Clean(s string) string {
+	return escape(s, "\n\t")
+}
+
+func escape(s, keep string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return obeyed(r) && !strings.ContainsRune(keep, r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == unicode.ReplacementChar && s[i] != 0xEF:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case obeyed(r) && !strings.ContainsRune(keep, r):
+			if r < 0x100 {
+				fmt.Fprintf(&b, `\x%02x`, r)
+			} else {
+				fmt.Fprintf(&b, `\u%04x`, r)
+			}
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// obeyed tells whether a terminal does something other than showing r.
+func obeyed(r rune) bool {
+	switch {
+	case r < 0x20, r == 0x7f, r >= 0x80 && r < 0xa0:
+		return true
+	case r == 0x061c, r == 0x200e, r == 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+		return true
+	case r == 0x2028, r == 0x2029, r == unicode.ReplacementChar:
+		return true
+	}
+	return false
+}
+
+// Tone is how much a word matters.
+type Tone int
+
+// The tones.
+const (
+	Plain Tone = iota
+	Good
+	Caution
+	Bad
+	Faint
+	Strong
+)
+
+var codes = [...]string{Plain: "", Good: "32", Caution: "33", Bad: "31", Faint: "2", Strong: "1"}
+
+// Paint returns s in a tone, or as it is where colour is off.
+func (u *UI) Paint(t Tone, s string) string {
+	if !u.Color || t == Plain || s == "" {
+		return s
+	}
+	return "\x1b[" + codes[t] + "m" + s + "\x1b[0m"
+}
+
+// Progress shows what is being done now on a terminal, in place; "" clears it.
+func (u *UI) Progress(text string) {
+	if !u.ErrTTY || u.JSON {
+		return
+	}
+	if len(text) > u.Width()-1 {
+		text = text[:u.Width()-1]
+	}
+	fmt.Fprint(u.Err, "\r\x1b[K"+Clean(strings.ReplaceAll(text, "\n", " ")))
+}

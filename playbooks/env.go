@@ -1,0 +1,389 @@
+package playbooks
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"envctl/internal/atomicfile"
+	"envctl/internal/config"
+	"envctl/internal/fault"
+	"envctl/internal/plan"
+	"envctl/internal/secret"
+	"envctl/providers"
+)
+
+// Creation is what env create was asked for.
+type Creation struct {
+	Name         string
+	From         string                  // an environment whose non-secrets are copied
+	Values       map[string]secret.Value // given by the operator, by key or component.key
+	AllowMissing bool
+	NoDeploy     bool
+	// Ask obtains a value that nothing else gives; nil where nobody can be asked.
+	Ask func(ctx context.Context, key, from string) (secret.Value, error)
+
+	// rebuilt is the journal that the plan is made for again: its steps are all
+	// there even where they have nothing left to do.
+	rebuilt *plan.Header
+}
+
+// has tells whether a plan made again must have a step.
+func (c Creation) has(step string) bool {
+	return c.rebuilt != nil && slices.ContainsFunc(c.rebuilt.Steps, func(s plan.StepName) bool { return s.ID == step })
+}
+
+// wants tells whether a plan has a step: for the first time when needed, made
+// again when the journal has it.
+func (c Creation) wants(step string, needed bool) bool {
+	if c.rebuilt != nil {
+		return c.has(step)
+	}
+	return needed
+}
+
+// CreateEnv plans a whole environment: its entry in the project file, a path
+// for every component with every value it needs, deploy and verify. What is
+// there already stays: a second run adds what is missing. Values come from the
+// environment's name, a rotate recipe, a generator, a default, what was given,
+// another environment's non-secrets, and the operator, in that order.
+func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
+	op := "env create " + c.Name
+	edited, line, err := w.withEnvironment(c.Name, c.From)
+	if err != nil {
+		return nil, err
+	}
+	project := w.Project
+	if edited != nil {
+		if project, err = config.Parse(config.FileName, edited); err != nil {
+			return nil, err
+		}
+	}
+	e, err := project.Environment(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan.Plan{
+		Playbook: "env create", Project: w.Project.Name, Environment: c.Name,
+		Args: map[string]string{"name": c.Name, "from": c.From, "no_deploy": fmt.Sprint(c.NoDeploy), "allow_missing": fmt.Sprint(c.AllowMissing)},
+	}
+	if e.Protected {
+		p.Confirm = c.Name
+	}
+	if c.wants("declare", line != "") {
+		p.Facts = append(p.Facts, plan.Fact{Label: "declare", Text: strings.TrimSpace(line) + " in " + config.FileName})
+		p.Steps = append(p.Steps, w.declareStep(c.Name, line, edited))
+	}
+	store, err := w.Store(e)
+	if err != nil {
+		return nil, err
+	}
+	layers := w.AllLayers()
+	var missing []string
+	var writes, rollouts []plan.Step
+	for _, name := range w.Project.ComponentNames() {
+		t := Target{Environment: e, Component: name}
+		if err := layers[name].Err(); err != nil {
+			return nil, err
+		}
+		filled, err := w.fill(ctx, store, t, c, layers)
+		if err != nil {
+			return nil, err
+		}
+		missing = append(missing, filled.missing...)
+		p.Facts = append(p.Facts, filled.facts...)
+		for _, k := range filled.given {
+			p.Args["given."+name+"."+k] = "true"
+		}
+		if c.wants("write."+name, len(filled.keys) > 0) {
+			change := Change{Target: t, Playbook: p.Playbook, Keys: filled.keys, Several: true, Make: filled.make}
+			writes = append(writes, w.writeStep(change, store, filled.current))
+		}
+		d, err := w.Deployer(e, name)
+		if err != nil {
+			return nil, err
+		}
+		comp, _ := w.Project.Components.Get(name)
+		if !c.wants("deploy."+name, d != nil && !c.NoDeploy && len(comp.Services) > 0) || d == nil {
+			continue
+		}
+		r, facts, err := w.rollout(t, d, true)
+		if err != nil {
+			return nil, err
+		}
+		p.Facts = append(p.Facts, facts...)
+		rollouts = append(rollouts, r.deploy, r.verify)
+		writes = append([]plan.Step{r.before}, writes...)
+	}
+	if len(missing) > 0 && !c.AllowMissing {
+		slices.Sort(missing)
+		return nil, fault.Newf(fault.Usage, op, "write them to a file as KEY=value lines and run envctl "+op+" --values FILE, or add --allow-missing",
+			"no value for %s; nothing was written", list(slices.Compact(missing)))
+	}
+	if len(missing) > 0 {
+		p.Facts = append(p.Facts, plan.Fact{Label: "missing", Text: list(missing)})
+	}
+	p.Steps = append(append(p.Steps, writes...), rollouts...)
+	return p, nil
+}
+
+// filling is what one component's path gets.
+type filling struct {
+	current providers.Bundle
+	keys    []string
+	make    func(providers.Bundle) (providers.Patch, error)
+	given   []string // keys whose values are kept nowhere but here
+	missing []string
+	facts   []plan.Fact
+}
+
+// fill decides where each key of a component's path comes from.
+func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Creation, layers map[string]Layers) (filling, error) {
+	var f filling
+	cur, err := w.current(ctx, store, t)
+	if err != nil {
+		return f, err
+	}
+	f.current = cur
+	comp, err := w.Project.Component(t.Component)
+	if err != nil {
+		return f, err
+	}
+	source, err := w.copySource(ctx, t, c.From)
+	if err != nil {
+		return f, err
+	}
+	fixed, generators := providers.Patch{}, map[string]secret.Generator{}
+	how := map[string][]string{}
+	note := func(label, key string) { how[label] = append(how[label], key) }
+	needs := w.Needs(t.Component, layers)
+	for _, k := range sortedKeys(source) {
+		if !slices.ContainsFunc(needs, func(n Need) bool { return n.Key == k }) {
+			needs = append(needs, Need{Key: k, Optional: true, Secret: w.secretKey(comp, k), From: c.From})
+		}
+	}
+	for _, n := range needs {
+		if cur.Values[n.Key].IsSet() {
+			note("kept", n.Key)
+			continue
+		}
+		given, isGiven := c.Values[t.Component+"."+n.Key]
+		if !isGiven {
+			given, isGiven = c.Values[n.Key]
+		}
+		g, generated := w.generatorOf(comp, n.Key)
+		copied, canCopy := source[n.Key]
+		canCopy = canCopy && !n.Secret && !copied.CarriesPassword()
+		switch {
+		case slices.Contains(environmentKeys, n.Key):
+			fixed[n.Key] = secret.New(t.Environment.Name)
+			note("named", n.Key)
+		case previousOf(comp, n.Key):
+			// the old value of a rotation: a new environment has none
+		case generated:
+			generators[n.Key] = g
+			note("generated", n.Key)
+		case n.Default != "" && !n.Secret:
+			fixed[n.Key] = secret.New(n.Default)
+			note("default", n.Key)
+		case n.Optional && !n.Secret && !isGiven && !canCopy:
+			note("left to its default", n.Key)
+		case isGiven:
+			if err := CheckValue(n.Key, given); err != nil {
+				return f, err
+			}
+			fixed[n.Key] = given
+			f.given = append(f.given, n.Key)
+			note("given", n.Key)
+		case canCopy:
+			fixed[n.Key] = adapt(copied, c.From, c.Name)
+			note("copied from "+c.From, n.Key)
+		case n.Optional:
+			note("left out", n.Key)
+		case c.Ask != nil:
+			v, err := c.Ask(ctx, n.Key, n.From)
+			if err != nil {
+				return f, err
+			}
+			if v.Len() == 0 {
+				f.missing = append(f.missing, n.Key)
+				continue
+			}
+			fixed[n.Key] = v
+			f.given = append(f.given, n.Key)
+			note("typed", n.Key)
+		default:
+			f.missing = append(f.missing, n.Key)
+		}
+	}
+	f.keys = sortedKeys(fixed)
+	for k := range generators {
+		f.keys = append(f.keys, k)
+	}
+	slices.Sort(f.keys)
+	path := w.Path(t).String()
+	for _, label := range sortedKeys(how) {
+		f.facts = append(f.facts, plan.Fact{Label: label, Text: path + "  " + list(how[label])})
+	}
+	f.make = func(now providers.Bundle) (providers.Patch, error) {
+		if err := c.lost(t, now); err != nil {
+			return nil, err
+		}
+		patch := providers.Patch{}
+		for k, v := range fixed {
+			patch[k] = v
+		}
+		for _, k := range sortedKeys(generators) {
+			v, err := generators[k].New(w.Rand)
+			if err != nil {
+				return nil, fault.Wrap(err, fault.Internal, "generate "+k, "")
+			}
+			patch[k] = v
+		}
+		return patch, nil
+	}
+	return f, nil
+}
+
+// lost refuses to go on with a run whose given values were never written: they
+// are kept nowhere.
+func (c Creation) lost(t Target, now providers.Bundle) error {
+	if c.rebuilt == nil {
+		return nil
+	}
+	for arg := range c.rebuilt.Args {
+		key, ok := strings.CutPrefix(arg, "given."+t.Component+".")
+		if ok && !now.Values[key].IsSet() {
+			return fault.Newf(fault.Refused, "resume env create "+c.Name, "run envctl undo "+c.rebuilt.ID+", then envctl env create "+c.Name+" again",
+				"the value given for %s was never written and is kept nowhere", key)
+		}
+	}
+	return nil
+}
+
+// generatorOf returns what makes a key's value: its rotate recipe's generator,
+// else the one of the generate section.
+func (w *World) generatorOf(c config.Component, key string) (secret.Generator, bool) {
+	r, ok := rotationOf(c, key)
+	if !ok || r.Recipe.Variable != key {
+		return secret.Generator{}, false
+	}
+	return r.Generator, true
+}
+
+func previousOf(c config.Component, key string) bool {
+	for _, r := range c.Rotate {
+		if r.Value.Previous == key {
+			return true
+		}
+	}
+	return false
+}
+
+// copySource reads the path that non-secrets are copied from.
+func (w *World) copySource(ctx context.Context, t Target, from string) (map[string]secret.Value, error) {
+	if from == "" {
+		return nil, nil
+	}
+	e, err := w.Project.Environment(from)
+	if err != nil {
+		return nil, err
+	}
+	store, err := w.Store(e)
+	if err != nil {
+		return nil, err
+	}
+	b, err := store.Read(ctx, w.Path(Target{e, t.Component}), providers.Latest)
+	if fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
+		return nil, nil
+	}
+	return b.Values, err
+}
+
+// adapt replaces the source environment's suffix in host, database and bucket
+// names by the new one's.
+func adapt(v secret.Value, from, to string) secret.Value {
+	suffix := regexp.MustCompile(`-` + regexp.QuoteMeta(from) + `\b`)
+	return secret.New(suffix.ReplaceAllString(v.Reveal(), "-"+to)) //nolint:forbidigo // changed, not shown
+}
+
+// withEnvironment returns the project file with an entry for name, and the line
+// that was added; nil where the file has one already or a pattern matches.
+func (w *World) withEnvironment(name, from string) ([]byte, string, error) {
+	if _, err := w.Project.Environment(name); err == nil {
+		return nil, "", nil
+	}
+	settings := "{}"
+	if from != "" {
+		e, err := w.Project.Environment(from)
+		if err != nil {
+			return nil, "", err
+		}
+		var parts []string
+		if e.Store != w.Project.Store {
+			parts = append(parts, "store: "+e.Store)
+		}
+		if w.Project.Deploy == nil || e.Deploy != *w.Project.Deploy {
+			parts = append(parts, "deploy: {kind: "+e.Deploy.Kind+"}")
+		}
+		settings = "{" + strings.Join(parts, ", ") + "}"
+	}
+	edited, line, err := config.AddEnvironment(w.Project.Data, name, settings)
+	return edited, line, err
+}
+
+// declareStep adds the environment's line to the project file, if the file is
+// still the one that was planned from.
+func (w *World) declareStep(name, line string, edited []byte) plan.Step {
+	return plan.Step{
+		ID: "declare", Title: "add " + name + " to " + config.FileName, Risk: plan.Writes,
+		Do: func(_ context.Context, page *plan.Page) (plan.Receipt, error) {
+			now, err := os.ReadFile(w.Project.File)
+			if err != nil {
+				return nil, fault.Wrap(err, fault.Invalid, "read "+config.FileName, "")
+			}
+			if edited == nil {
+				prior, _ := page.Prior()
+				return prior, nil // it is there already
+			}
+			if string(now) == string(edited) {
+				return plan.Receipt{"line": clip(line)}, page.Intend(plan.Receipt{"line": clip(line)})
+			}
+			if string(now) != string(w.Project.Data) {
+				return nil, fault.New(fault.Conflict, "write "+config.FileName, "it was changed while the plan was made", "run envctl env create "+name+" again")
+			}
+			if err := page.Intend(plan.Receipt{"line": clip(line)}); err != nil {
+				return nil, err
+			}
+			return plan.Receipt{"line": clip(line)}, atomicfile.Write(w.Project.File, edited, fileMode(w.Project.File))
+		},
+		Undo: func(_ context.Context, r plan.Receipt) error {
+			now, err := os.ReadFile(w.Project.File)
+			if err != nil {
+				return fault.Wrap(err, fault.Invalid, "read "+config.FileName, "")
+			}
+			kept := slices.DeleteFunc(strings.SplitAfter(string(now), "\n"), func(l string) bool {
+				return r["line"] != "" && clip(l) == r["line"]
+			})
+			if strings.Join(kept, "") == string(now) {
+				return nil
+			}
+			return atomicfile.Write(w.Project.File, []byte(strings.Join(kept, "")), fileMode(w.Project.File))
+		},
+	}
+}
+
+func fileMode(path string) os.FileMode {
+	if st, err := os.Stat(path); err == nil {
+		return st.Mode().Perm()
+	}
+	return 0o644
+}
+
+// rebuildEnv makes the plan of a journaled env create again.
+func (w *World) rebuildEnv(ctx context.Context, h plan.Header) (*plan.Plan, error) {
+	return w.CreateEnv(ctx, Creation{Name: h.Args["name"], From: h.Args["from"], NoDeploy: h.Args["no_deploy"] == "true", AllowMissing: true, rebuilt: &h})
+}

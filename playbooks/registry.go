@@ -1,0 +1,166 @@
+package playbooks
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"envctl/internal/config"
+	"envctl/internal/fault"
+	"envctl/internal/plan"
+	"envctl/providers"
+)
+
+var variable = regexp.MustCompile(`^[A-Z_][A-Z0-9_]{0,127}$`)
+
+// IsVariable tells whether s can be a variable's name: UPPER_SNAKE.
+func IsVariable(s string) bool { return variable.MatchString(s) }
+
+// WrittenKeys returns, sorted, the keys that a write's receipt says it changed.
+func WrittenKeys(r plan.Receipt) []string {
+	keys := map[string]bool{}
+	for f := range r {
+		if k, ok := strings.CutPrefix(f, fieldFP); ok {
+			keys[k] = true
+		}
+	}
+	return sortedKeys(keys)
+}
+
+// Set plans the write of given values in one write: one key without a version
+// as precondition, several as check-and-set.
+func (w *World) Set(ctx context.Context, t Target, playbook string, values providers.Patch, deploy bool) (*plan.Plan, error) {
+	keys := sortedKeys(values)
+	for _, k := range keys {
+		if values[k].IsSet() {
+			if err := CheckValue(k, values[k]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return w.setPlan(ctx, t, playbook, keys, deploy, Values(values), "")
+}
+
+func (w *World) setPlan(ctx context.Context, t Target, playbook string, keys []string, deploy bool, make func(providers.Bundle) (providers.Patch, error), lost string) (*plan.Plan, error) {
+	c := Change{
+		Target: t, Playbook: playbook, Keys: keys, OneKey: len(keys) == 1 && playbook == "set", Deploy: deploy, Make: make, Lost: lost,
+		Args: map[string]string{"keys": clip(strings.Join(keys, ",")), "deploy": strconv.FormatBool(deploy)},
+	}
+	return c.Plan(ctx, w)
+}
+
+// Rollback plans making the newest version equal to an earlier one.
+func (w *World) Rollback(ctx context.Context, t Target, to providers.Version) (*plan.Plan, error) {
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return nil, err
+	}
+	p := w.Path(t)
+	old, err := store.Read(ctx, p, to)
+	if err != nil {
+		return nil, err
+	}
+	cur, err := store.Read(ctx, p, providers.Latest)
+	if fault.Is(err, fault.Deleted, fault.Destroyed) {
+		revisions, herr := store.History(ctx, p)
+		if herr != nil || len(revisions) == 0 {
+			return nil, err
+		}
+		newest := revisions[len(revisions)-1]
+		cur, err = providers.Bundle{Path: p, Version: newest.Version, Created: newest.Created}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if cur.Version == to {
+		return nil, fault.Newf(fault.Usage, "roll back "+p.String(), "", "version %d is the newest already", to)
+	}
+	patch, err := RollingBack(old)(cur)
+	if err != nil {
+		return nil, err
+	}
+	c := Change{
+		Target: t, Playbook: "rollback", Keys: sortedKeys(patch), Make: RollingBack(old),
+		Args:  map[string]string{"to": strconv.Itoa(int(to))},
+		Facts: []plan.Fact{{Label: "roll back", Text: fmt.Sprintf("to version %d of %s, as a new version", to, old.Created.UTC().Format("2006-01-02 15:04:05Z"))}},
+	}
+	return c.planOn(ctx, w, store, cur)
+}
+
+// Rebuild makes the plan of a journaled run again, for resume and undo.
+func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) {
+	if h.Playbook == "env create" { // its environment may not be in the file yet
+		return w.rebuildEnv(ctx, h)
+	}
+	e, err := w.Project.Environment(h.Environment)
+	if err != nil {
+		return nil, err
+	}
+	t := Target{Environment: e, Component: h.Component}
+	word, rest, _ := strings.Cut(h.Playbook, " ")
+	switch word {
+	case "set", "import", "unset", "restore":
+		gone := fmt.Sprintf("run envctl undo %s, then envctl %s again", h.ID, word)
+		return w.setPlan(ctx, t, h.Playbook, strings.Split(h.Args["keys"], ","), h.Args["deploy"] == "true", Values(nil), gone)
+	case "rollback":
+		n, err := strconv.Atoi(h.Args["to"])
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "rebuild "+h.Playbook, "the journal names no version", "")
+		}
+		return w.rebuildRollback(ctx, t, providers.Version(n))
+	case "rotate":
+		_, r, err := w.FindRotation(rest, h.Component)
+		if err != nil {
+			return nil, err
+		}
+		if h.Args["finish"] == "true" {
+			return w.finishPlan(ctx, t, r)
+		}
+		return w.Rotate(ctx, t, r)
+	case "deploy":
+		return w.Deploy(ctx, t)
+	}
+	return nil, fault.Newf(fault.Invalid, "rebuild "+h.Playbook, "use the envctl version that made the run: "+h.Version, "this version knows no such playbook")
+}
+
+func (w *World) rebuildRollback(ctx context.Context, t Target, to providers.Version) (*plan.Plan, error) {
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return nil, err
+	}
+	old, err := store.Read(ctx, w.Path(t), to)
+	if err != nil {
+		return nil, err
+	}
+	cur, err := w.current(ctx, store, t)
+	if err != nil {
+		return nil, err
+	}
+	c := Change{Target: t, Playbook: "rollback", Args: map[string]string{"to": strconv.Itoa(int(to))}, Make: RollingBack(old)}
+	return c.planOn(ctx, w, store, cur)
+}
+
+// Deploy plans making a component's values real in its processes, and proving it.
+func (w *World) Deploy(_ context.Context, t Target) (*plan.Plan, error) {
+	d, err := w.Deployer(t.Environment, t.Component)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return nil, fault.Newf(fault.Usage, "deploy "+t.Component+" in "+t.Environment.Name, "configure one in "+config.FileName+": deploy: {kind: compose}", "the environment has no deployer")
+	}
+	r, facts, err := w.rollout(t, d, false)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan.Plan{
+		Playbook: "deploy", Project: w.Project.Name, Environment: t.Environment.Name, Component: t.Component,
+		Facts: facts, Steps: []plan.Step{r.before, r.deploy, r.verify},
+	}
+	if t.Environment.Protected {
+		p.Confirm = t.Environment.Name
+	}
+	return p, nil
+}

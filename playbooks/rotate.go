@@ -1,0 +1,264 @@
+package playbooks
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"envctl/internal/config"
+	"envctl/internal/fault"
+	"envctl/internal/plan"
+	"envctl/internal/secret"
+	"envctl/naming"
+	"envctl/providers"
+)
+
+// Rotation is a recipe with everything about it settled.
+type Rotation struct {
+	Name      string // as typed: a recipe's name or a variable
+	Recipe    config.Recipe
+	Generator secret.Generator
+}
+
+// rotationOf finds what NAME means in a component: a recipe's name, a recipe's
+// variable, or a variable that the component generates.
+func rotationOf(c config.Component, name string) (Rotation, bool) {
+	r, ok := c.Rotate.Get(name)
+	recipeName := name
+	if !ok {
+		for _, e := range c.Rotate {
+			if e.Value.Variable == name {
+				r, recipeName, ok = e.Value, e.Key, true
+				break
+			}
+		}
+	}
+	if !ok {
+		if _, made := c.Generate[name]; !made {
+			return Rotation{}, false
+		}
+		r = config.Recipe{Variable: name}
+	}
+	typeName := c.Generate[r.Variable]
+	if typeName == "" {
+		typeName = recipeName
+	}
+	g, ok := secret.FindGenerator(typeName)
+	if !ok && r.Ring {
+		g, ok = secret.FindGenerator("fernet")
+	}
+	return Rotation{Name: name, Recipe: r, Generator: g}, ok
+}
+
+// RotationNames returns what rotate accepts in a component: recipes, then
+// generated variables.
+func RotationNames(c config.Component) []string {
+	var names []string
+	for _, e := range c.Rotate {
+		names = append(names, e.Key)
+	}
+	for _, k := range sortedKeys(c.Generate) {
+		names = append(names, k)
+	}
+	return names
+}
+
+// FindRotation returns the component and the rotation that NAME means: in the
+// component named, else in the only one that knows it.
+func (w *World) FindRotation(name, component string) (string, Rotation, error) {
+	var found []string
+	var rotation Rotation
+	var known []string
+	for _, e := range w.Project.Components {
+		if component != "" && e.Key != component {
+			continue
+		}
+		known = append(known, RotationNames(e.Value)...)
+		if r, ok := rotationOf(e.Value, name); ok {
+			found, rotation = append(found, e.Key), r
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], rotation, nil
+	case 0:
+		hint := "give it a generator in envctl.yaml: components: {app: {generate: {" + strings.ToUpper(name) + ": jwt}}}"
+		if near := naming.Nearest(name, known); near != "" {
+			hint = "did you mean envctl rotate " + near + "?"
+		} else if len(known) > 0 {
+			hint += "; known here: " + list(known)
+		}
+		return "", rotation, fault.New(fault.Usage, "rotate "+name, "no recipe and no generator has that name", hint)
+	default:
+		return "", rotation, fault.Newf(fault.Usage, "rotate "+name, "name one with --component", "several components know it: %s", list(found))
+	}
+}
+
+// Rotate plans the rotation of one secret: generate, write on the version that
+// was read with the old value kept where the recipe says so, deploy, verify.
+func (w *World) Rotate(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return nil, err
+	}
+	cur, err := w.current(ctx, store, t)
+	if err != nil {
+		return nil, err
+	}
+	v := r.Recipe.Variable
+	op := "rotate " + v
+	if !cur.Values[v].IsSet() {
+		return nil, fault.Newf(fault.NotFound, op, fmt.Sprintf("run envctl set %s --generate %s --env %s", v, r.Generator.Name, t.Environment.Name),
+			"%s has no %s", cur.Path, v)
+	}
+	if err := w.needsTrust(op, r.Recipe); err != nil {
+		return nil, err
+	}
+	facts := []plan.Fact{{Label: "generate", Text: r.Generator.Name + " for " + v}}
+	keys := []string{v}
+	fernet := r.Generator.Name == "fernet"
+	switch {
+	case r.Recipe.Ring:
+		ring, err := secret.ParseRing(cur.Values[v])
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Invalid, op, fmt.Sprintf("look at it with envctl get %s --env %s --reveal", v, t.Environment.Name))
+		}
+		keep := r.keep()
+		stay := min(len(ring), keep-1)
+		facts = append(facts, plan.Fact{Label: "ring", Text: fmt.Sprintf("the new key first, %d old kept, %d retired", stay, len(ring)-stay)})
+		if gone := len(ring) - stay; gone > 0 {
+			facts = append(facts, plan.Fact{Label: "lost", Text: "data still encrypted with a retired key can never be read again"})
+		}
+		if stay == 0 && r.Recipe.Reencrypt == "" {
+			return nil, fault.New(fault.Refused, op, "keeps no old key, so everything encrypted so far would be lost", "set keep: 2 or a reencrypt command in the recipe")
+		}
+	case fernet && r.Recipe.Reencrypt == "":
+		return nil, fault.New(fault.Refused, op, "a single Fernet key cannot be replaced without re-encryption: everything encrypted so far would be lost",
+			"make it a ring (ring: true, keep: 2), or give the recipe a reencrypt command")
+	case r.Recipe.Previous != "":
+		keys = append(keys, r.Recipe.Previous)
+		text := "the old value stays valid in " + r.Recipe.Previous
+		if r.Recipe.Overlap.Duration > 0 {
+			text += " for " + r.Recipe.Overlap.String()
+		}
+		facts = append(facts, plan.Fact{Label: "overlap", Text: text})
+	case r.Generator.Name == "jwt":
+		facts = append(facts, plan.Fact{Label: "ends", Text: "every session: the recipe has no previous variable, so no token made so far stays valid"})
+	}
+	change := Change{
+		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: keys, Facts: facts,
+		Args: map[string]string{"name": r.Name},
+		Make: func(now providers.Bundle) (providers.Patch, error) { return r.patch(w, now) },
+	}
+	return change.Plan(ctx, w)
+}
+
+// patch generates the new value and says what becomes of the old one.
+func (r Rotation) patch(w *World, now providers.Bundle) (providers.Patch, error) {
+	fresh, err := r.Generator.New(w.Rand)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "generate "+r.Generator.Name, "")
+	}
+	v := r.Recipe.Variable
+	old := now.Values[v]
+	patch := providers.Patch{v: fresh}
+	switch {
+	case r.Recipe.Ring:
+		ring, err := secret.PrependKey(old, fresh)
+		if err == nil {
+			ring, _, err = secret.RetireKeys(ring, r.keep())
+		}
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Invalid, "rotate "+v, "")
+		}
+		patch[v] = ring
+	case r.Recipe.Previous != "":
+		patch[r.Recipe.Previous] = old
+	}
+	if patch[v].Equal(old) {
+		return nil, fault.Newf(fault.Internal, "rotate "+v, "", "the generator %s gave the old value again", r.Generator.Name)
+	}
+	return patch, nil
+}
+
+// keep is how many keys of a ring stay, the new one among them.
+func (r Rotation) keep() int {
+	if r.Recipe.Keep > 0 {
+		return r.Recipe.Keep
+	}
+	return 2
+}
+
+// needsTrust refuses a recipe with commands or URLs of a file nobody trusted,
+// and says which of them this version does not use.
+func (w *World) needsTrust(op string, r config.Recipe) error {
+	if (r.Reencrypt != "" || r.Probe != nil) && !w.Trusted {
+		return fault.New(fault.Refused, op, "its recipe names a command or a URL, and "+config.FileName+" as it is now is not trusted",
+			"read the file, then run envctl trust")
+	}
+	return nil
+}
+
+// Finish plans the end of an overlap: the previous value is removed, when the
+// overlap that the recipe promises has passed.
+func (w *World) Finish(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
+	op := "finish the rotation of " + r.Recipe.Variable
+	if r.Recipe.Previous == "" {
+		return nil, fault.New(fault.Usage, op, "its recipe has no previous variable", "nothing to retire")
+	}
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return nil, err
+	}
+	cur, err := w.current(ctx, store, t)
+	if err != nil {
+		return nil, err
+	}
+	if !cur.Values[r.Recipe.Previous].IsSet() {
+		return nil, fault.Newf(fault.NotFound, op, "", "%s has no %s: nothing to retire", cur.Path, r.Recipe.Previous)
+	}
+	since, err := w.setSince(ctx, store, cur, r.Recipe.Variable)
+	if err != nil {
+		return nil, err
+	}
+	if ends := since.Add(r.Recipe.Overlap.Duration); w.Now().Before(ends) {
+		return nil, fault.Newf(fault.Refused, op, "run it again after "+ends.UTC().Format(time.RFC3339), "the overlap lasts until %s", ends.UTC().Format(time.RFC3339))
+	}
+	return w.finishPlan(ctx, t, r)
+}
+
+func (w *World) finishPlan(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
+	change := Change{
+		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: []string{r.Recipe.Previous},
+		Args:  map[string]string{"name": r.Name, "finish": "true"},
+		Facts: []plan.Fact{{Label: "retire", Text: "the old value in " + r.Recipe.Previous + " stops being accepted"}},
+		Make:  Values(providers.Patch{r.Recipe.Previous: secret.Value{}}),
+	}
+	return change.Plan(ctx, w)
+}
+
+// setSince returns when the current value of key was written: the time of the
+// oldest version of the newest run of versions that hold it.
+func (w *World) setSince(ctx context.Context, r providers.Reader, cur providers.Bundle, key string) (time.Time, error) {
+	revisions, err := r.History(ctx, cur.Path)
+	if err != nil {
+		return time.Time{}, err
+	}
+	since := cur.Created
+	for i := len(revisions) - 1; i >= 0; i-- {
+		rev := revisions[i]
+		if rev.Version >= cur.Version || rev.Deleted || rev.Destroyed {
+			continue
+		}
+		b, err := r.Read(ctx, cur.Path, rev.Version)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if !b.Values[key].Equal(cur.Values[key]) {
+			break
+		}
+		since = b.Created
+	}
+	return since, nil
+}
