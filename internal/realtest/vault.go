@@ -50,17 +50,22 @@ func Vault(t testing.TB) *VaultServer {
 	}
 }
 
-// SealableVault starts a server that keeps its data in files of the test's own,
-// initialised and unsealed: it can be sealed, unsealed and restarted.
+// SealableVault starts a server that keeps its data with raft in a folder of the
+// test's own, initialised and unsealed: it can be sealed, unsealed and restarted.
 func SealableVault(t testing.TB) *VaultServer {
 	t.Helper()
 	v := newVault(t)
+	data := filepath.Join(v.dir, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for try := 1; ; try++ {
 		addr := freeAddr(t)
 		v.Addr = "http://" + addr
 		config := filepath.Join(v.dir, "vault.hcl")
-		text := fmt.Sprintf("storage \"file\" { path = %q }\nlistener \"tcp\" {\n address = %q\n tls_disable = true\n}\napi_addr = %q\ndisable_mlock = true\n",
-			filepath.Join(v.dir, "data"), addr, v.Addr)
+		text := fmt.Sprintf("storage \"raft\" {\n path = %q\n node_id = \"one\"\n performance_multiplier = 1\n}\n"+
+			"listener \"tcp\" {\n address = %q\n tls_disable = true\n}\napi_addr = %q\ncluster_addr = \"http://%s\"\ndisable_mlock = true\n",
+			data, addr, v.Addr, freeAddr(t))
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
