@@ -218,21 +218,29 @@ func TestCollisions(t *testing.T) {
 	}{
 		"none": {ledger(), []string{"ci", "local", "pr-*", "production", "qa", "staging"}, []string{"backend", "postgres"}, nil},
 		"a service named like another's staging": {
-			ledger(), []string{"production", "staging"}, []string{"b", "b-staging"},
+			ledger(),
+			[]string{"production", "staging"},
+			[]string{"b", "b-staging"},
 			[]Collision{{KindContainer, "ledger-b-staging", in("production", "b-staging", "staging", "b")}},
 		},
 		"underscore under dash": {
-			Rules{Project: "p", Underscore: Dash}, []string{"production"}, []string{"a_b", "a-b"},
+			Rules{Project: "p", Underscore: Dash},
+			[]string{"production"},
+			[]string{"a_b", "a-b"},
 			[]Collision{{KindContainer, "p-a-b", in("production", "a-b", "production", "a_b")}},
 		},
 		"underscore kept": {Rules{Project: "p"}, []string{"production"}, []string{"a_b", "a-b"}, nil},
 		"a preview pattern": {
-			ledger(), []string{"local", "pr-*"}, []string{"b", "b-pr-3"},
+			ledger(),
+			[]string{"local", "pr-*"},
+			[]string{"b", "b-pr-3"},
 			[]Collision{{KindContainer, "ledger-b-pr-3", in("local", "b-pr-3", "pr-*", "b")}},
 		},
 		"an environment of its own beside its pattern": {ledger(), []string{"pr-*", "pr-1"}, []string{"b"}, nil},
 		"environments under a bucket's rule": {
-			ledger(), []string{"qa-1", "qa_1"}, nil,
+			ledger(),
+			[]string{"qa-1", "qa_1"},
+			nil,
 			[]Collision{{KindBucket, "ledger-bucket-qa-1", in("qa-1", "", "qa_1", "")}},
 		},
 	} {
@@ -382,7 +390,9 @@ func FuzzNames(f *testing.F) {
 			}
 		}
 		Nearest(service, []string{project, env, branch})
-		Match(branch, service)
+		if Match(branch, service) && IsPattern(branch) && service == "" {
+			t.Errorf("%q takes the empty name", branch)
+		}
 		if p, err := ParsePath(workspace, branch); err == nil && p.Check() != nil {
 			t.Errorf("%q gives the illegal path %v", branch, p)
 		}

@@ -56,10 +56,10 @@ func (r Rules) port(suffix, service string) (int, []Step) {
 		of = suffix + "/" + service
 		steps = []Step{{"another service than the base: digest <suffix>/<service>", of}}
 	}
-	sum := Cksum([]byte(of))
-	port := ports.Lo + int(sum%uint32(ports.Size()))
+	sum := int64(Cksum([]byte(of)))
+	port := ports.Lo + int(sum%int64(ports.Size()))
 	return port, append(steps,
-		Step{"cksum", strconv.FormatUint(uint64(sum), 10)},
+		Step{"cksum", strconv.FormatInt(sum, 10)},
 		Step{fmt.Sprintf("%d + cksum mod %d", ports.Lo, ports.Size()), strconv.Itoa(port)})
 }
 
