@@ -294,6 +294,11 @@ func (d *Docker) Run(t testing.TB, args ...string) string {
 func (d *Docker) Cleanup(t testing.TB, label string) {
 	t.Helper()
 	t.Cleanup(func() {
+		select {
+		case <-d.done: // killed: stop ends what is left
+			return
+		default:
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		if err := d.remove(ctx, label); err != nil {

@@ -196,6 +196,6 @@ func one(c providers.Container, dep providers.Deployment, runs map[string]run, w
 	case c.Health == "starting":
 		worse(waiting, "is starting: %s is not healthy yet", c.Name)
 	case c.Health == "" && !left && time.Duration(now.looks-1)*interval < settle:
-		worse(waiting, "is starting: %s runs for less than a second", c.Name)
+		worse(waiting, "runs the new release for less than a second in %s", c.Name)
 	}
 }

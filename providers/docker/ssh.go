@@ -53,7 +53,7 @@ func dialSSH(ctx context.Context, args []string, env func(string) string) (net.C
 		return nil, err
 	}
 	path := env("PATH")
-	program, err := lookPath("ssh", path)
+	program, err := LookPath("ssh", path)
 	if err != nil {
 		return nil, &sshError{fault.Unavailable, "the ssh program is not on PATH", "install openssh-client, or put ssh on PATH"}
 	}
@@ -157,8 +157,8 @@ func (*sshConn) SetDeadline(time.Time) error      { return nil } // requests end
 func (*sshConn) SetReadDeadline(time.Time) error  { return nil }
 func (*sshConn) SetWriteDeadline(time.Time) error { return nil }
 
-// lookPath finds a program in the folders of path, which is not this process's own.
-func lookPath(program, path string) (string, error) {
+// LookPath finds a program in the absolute folders of path, the operator's PATH.
+func LookPath(program, path string) (string, error) {
 	for _, dir := range filepath.SplitList(path) {
 		if !filepath.IsAbs(dir) {
 			continue // the working directory belongs to the repository
