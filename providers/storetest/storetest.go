@@ -63,6 +63,7 @@ func (h Harness) Run(t *testing.T) {
 		{"lifecycle", lifecycleTests},
 		{"metadata", metadataTests},
 		{"errors", errorTests},
+		{"model", modelTests},
 	} {
 		for _, tc := range group.tests {
 			t.Run(group.name+"/"+tc.name, func(t *testing.T) {

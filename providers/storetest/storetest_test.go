@@ -32,6 +32,7 @@ var plants = map[string]string{
 	"empty-removes":          "values/empty_is_not_absent",
 	"error-tells-value":      "errors/never_hold_a_value",
 	"list-by-string-prefix":  "read/list",
+	"merge-on-destroyed":     "model/random_operations",
 	"meta-replaced":          "metadata/custom",
 	"no-metadata":            "metadata/current",
 	"path-unchecked":         "errors/hostile_paths",
@@ -72,6 +73,16 @@ func (b broken) Write(ctx context.Context, p naming.Path, base providers.Version
 			return v, fault.Wrap(err, fault.KindOf(err), "write "+patch["K"].Reveal(), "")
 		}
 		return v, nil
+	case "merge-on-destroyed": // what is left of an older version comes back
+		h, err := b.History(ctx, p)
+		if n := len(h); err == nil && n > 1 && h[n-1].Destroyed && base == h[n-1].Version {
+			if old, err := b.Store.Read(ctx, p, h[n-2].Version); err == nil {
+				for k, v := range patch {
+					old.Values[k] = v
+				}
+				patch = old.Values
+			}
+		}
 	case "path-unchecked":
 		if p.Check() != nil && base == providers.Any {
 			return 1, nil
