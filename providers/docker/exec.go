@@ -23,12 +23,13 @@ import (
 // shell itself, what a sighting needs. $1 is a mark that no process can know.
 const script = `for d in /proc/[0-9]*; do
   [ "${d#/proc/}" = "$$" ] && continue
-  s=$(cat "$d/stat" 2>/dev/null) || continue
+  cat "$d/stat" >/dev/null 2>&1 || continue
   u=
   while read -r k v _; do [ "$k" = Uid: ] && { u=$v; break; }; done <"$d/status"
-  printf '%sP%s%sS%s%sU%s%sX%s%sE' "$1" "${d#/proc/}" "$1" "$s" "$1" "$u" "$1" "$(readlink "$d/exe" 2>/dev/null)" "$1"
-  if cat "$d/environ" 2>/dev/null; then printf '%sY' "$1"; else printf '%sN' "$1"; fi
-done
+  printf '%sP%s%sU%s%sX%s%sE' "$1" "${d#/proc/}" "$1" "$u" "$1" "$(readlink "$d/exe" 2>/dev/null)" "$1"
+  if cat "$d/environ" 2>/dev/null; then a=Y; else a=N; fi
+  printf '%s%s%sS%s' "$1" "$a" "$1" "$(cat "$d/stat" 2>/dev/null)"
+done 2>/dev/null
 printf '%sZ' "$1"`
 
 // maxUsers bounds how many users' processes are looked at one by one.

@@ -276,8 +276,11 @@ func TestParsers(t *testing.T) {
 // the engine's own helpers are left out, the rest are told apart by pid.
 func TestProcessesOf(t *testing.T) {
 	t.Parallel()
-	stat := func(comm, state string, start int) []byte {
-		return fmt.Appendf(nil, "1 (%s) %s 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0", comm, state, start)
+	stat := func(comm, state string, start int) []byte { // up to field 22
+		return fmt.Appendf(nil, "1 (%s) %s 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d", comm, state, start)
+	}
+	bounds := func(b []byte, from, to string) []byte { // up to field 52
+		return append(b, strings.Repeat(" 7", 27)+" "+from+" "+to+" 0"...)
 	}
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	got := processes([]sighting{
@@ -287,8 +290,11 @@ func TestProcessesOf(t *testing.T) {
 		{pid: 12, stat: stat("runc:[2:INIT]", "S", 1000), exe: "/", environ: []byte("_LIBCONTAINER_FIFOFD=4\x00")},
 		{pid: 13, stat: stat("exe", "S", 1000), exe: "/usr/bin/runc"},
 		{pid: 14, stat: []byte("rubbish")},
+		{pid: 15, stat: bounds(stat("ending", "R", 1000), "0", "0")},
+		{pid: 16, stat: bounds(stat("loading", "R", 1000), "140700", "140800")},
+		{pid: 40, stat: bounds(stat("bare", "S", 1000), "140700", "140700")}, // env -i
 	}, providers.Container{Started: began}, 10)
-	if len(got) != 2 || got[0].PID != 10 || got[0].Exe != "sh" || !got[0].Started.Equal(began) ||
+	if len(got) != 3 || got[2].Env == nil || len(got[2].Env) != 0 || got[2].Err != nil || got[0].PID != 10 || got[0].Exe != "sh" || !got[0].Started.Equal(began) ||
 		got[1].Exe != "python3.11" || !got[1].Started.Equal(began.Add(2500*time.Millisecond)) {
 		t.Errorf("%+v", got)
 	}

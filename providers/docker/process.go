@@ -76,8 +76,8 @@ func processes(seen []sighting, c providers.Container, main int) []providers.Pro
 	began := make(map[int]int64, len(seen))
 	for _, s := range seen {
 		comm, state, start, ok := parseStat(s.stat)
-		if !ok || state == 'Z' || state == 'X' {
-			continue // ended
+		if !ok || state == 'Z' || state == 'X' || !settled(s) {
+			continue // ended, or ending
 		}
 		exe := path.Base(strings.TrimSuffix(s.exe, " (deleted)"))
 		if s.exe == "" {
@@ -128,6 +128,18 @@ func parseStat(b []byte) (comm string, state byte, start int64, ok bool) {
 	}
 	start, err := strconv.ParseInt(fields[19], 10, 64)
 	return string(b[open+1 : end]), fields[0][0], start, err == nil
+}
+
+// settled tells whether an empty environment really is one. It also reads as
+// empty while a program is being loaded and while a process ends: stat, which is
+// read afterwards, then does not give the bounds of an empty block.
+func settled(s sighting) bool {
+	if s.err != nil || len(s.environ) > 0 {
+		return true
+	}
+	const envStart, envEnd = 50 - 3, 51 - 3 // counted from the state, as in proc(5)
+	fields := strings.Fields(string(s.stat[bytes.LastIndexByte(s.stat, ')')+1:]))
+	return len(fields) <= envEnd || fields[envStart] == fields[envEnd] && fields[envStart] != "0"
 }
 
 // parseEnviron reads an environment block. It reports false for one that is no
@@ -199,15 +211,20 @@ func look(dir string, pid int, id string) (sighting, bool) {
 		return sighting{}, false
 	}
 	s := sighting{pid: pid}
-	if s.stat, err = root.ReadFile("stat"); err != nil {
-		return sighting{}, false
+	for try := 0; ; try++ {
+		s.exe, _ = root.Readlink("exe")
+		s.environ, s.err = readBounded(root, "environ")
+		if s.err != nil && !errors.Is(s.err, fs.ErrPermission) {
+			return sighting{}, false // ended
+		}
+		if s.stat, err = root.ReadFile("stat"); err != nil {
+			return sighting{}, false
+		}
+		if try == 10 || settled(s) {
+			return s, true
+		}
+		time.Sleep(time.Millisecond)
 	}
-	s.exe, _ = root.Readlink("exe")
-	s.environ, s.err = readBounded(root, "environ")
-	if s.err != nil && !errors.Is(s.err, fs.ErrPermission) {
-		return sighting{}, false // ended
-	}
-	return s, true
 }
 
 func readBounded(root *os.Root, name string) ([]byte, error) {

@@ -31,7 +31,7 @@ func remote(t *testing.T, d *realtest.Docker, script string) (*Engine, string) {
 	return e, dir
 }
 
-const toSocket = "printf '%s\\n' \"$@\" >DIR/args\nenv >DIR/env\nexec DOCKER system dial-stdio\n"
+const toSocket = "printf '%s\\n' \"$@\" >DIR/args\nenv >DIR/env\necho $$ >>DIR/pids\nexec DOCKER system dial-stdio\n"
 
 // shellImage makes an image with a shell, of this machine's own programs.
 func shellImage(t *testing.T, d *realtest.Docker) string {
@@ -122,6 +122,20 @@ func TestOverSSH(t *testing.T) {
 	if err != nil || len(ps) != 1 || ps[0].Err == nil || !strings.Contains(ps[0].Err.Error(), "paused") {
 		t.Error("paused:", ps, err)
 	}
+
+	e.Close()
+	pids, err := os.ReadFile(filepath.Join(dir, "pids"))
+	if err != nil || len(pids) == 0 {
+		t.Error("no ssh was started:", err)
+	}
+	until(t, "every ssh program has ended", func() bool {
+		for pid := range strings.FieldsSeq(string(pids)) {
+			if _, err := os.Stat("/proc/" + pid); err == nil {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // The engine of a socket may still be elsewhere: then /proc here shows nothing of it.
