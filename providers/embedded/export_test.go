@@ -3,8 +3,10 @@ package embedded
 import (
 	"maps"
 	"slices"
+	"strconv"
 
 	"envctl/internal/secret"
+	"envctl/providers"
 )
 
 // Opener returns what opens a store's bytes with the identity in a file.
@@ -40,4 +42,24 @@ func Forge(sealed []byte, identity string, author, victim Recipient) ([]byte, er
 	}
 	d.succeed("0123456789abcdef0123456789abcdef", author.Name, d.Revision.Time)
 	return d.seal("forge")
+}
+
+// Bomb checks a document whose few bytes would unpack into 10^10 values.
+func Bomb() error {
+	set := values{}
+	for i := range 100_000 {
+		set[strconv.Itoa(i)] = secret.New("")
+	}
+	e := &entry{Versions: []*version{{Version: 1, Set: set}}}
+	for i := range 100_000 {
+		e.Versions = append(e.Versions, &version{Version: providers.Version(i + 2), Set: values{"x": secret.New("")}})
+	}
+	e.Current = e.find(providers.Latest).Version
+	d := &document{
+		Format: format, Store: "000102030405060708090a0b0c0d0e0f", Integrity: key{secret.New("k")}, Fingerprint: key{secret.New("k")},
+		Recipients: []Recipient{{Name: "alice", Key: "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj"}},
+		Revision:   Revision{Number: 1, ID: "000102030405060708090a0b0c0d0e0f"},
+		Paths:      map[string]*entry{"a/b/c": e},
+	}
+	return d.check()
 }

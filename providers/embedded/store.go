@@ -90,9 +90,13 @@ func Create(ctx context.Context, c Config, recipients ...Recipient) (s *Store, e
 	if err != nil {
 		return nil, err
 	}
+	own := publicKey(ids)
+	if own == "" {
+		return nil, fault.New(fault.Refused, op, "the identity "+c.Identity+" is not of the X25519 kind", identityHint)
+	}
 	now := c.Now().UTC()
 	d := &document{Format: format, Revision: Revision{Number: 1, Author: text(c.Author), Time: now}}
-	if own := publicKey(ids); own != "" && !slices.ContainsFunc(recipients, func(r Recipient) bool { return r.Key == own }) {
+	if !slices.ContainsFunc(recipients, func(r Recipient) bool { return r.Key == own }) {
 		name := c.Author
 		if !validName(name) {
 			name = "owner"
@@ -126,6 +130,9 @@ func Create(ctx context.Context, c Config, recipients ...Recipient) (s *Store, e
 	known := pins{}
 	if known.place, err = s.placeNow(op); err != nil {
 		return nil, err
+	}
+	if known.place != nil {
+		s.c.Notice(c.File + ": another store was seen here before; if it was not meant to go, take it back from git")
 	}
 	return s, s.replace(ctx, op, d, known)
 }
