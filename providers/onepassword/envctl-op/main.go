@@ -9,12 +9,18 @@ import (
 	"os"
 
 	"github.com/1password/onepassword-sdk-go"
+
+	"envctl/internal/harden"
 )
 
 func main() {
 	if len(os.Args) > 1 {
 		fmt.Fprintln(os.Stderr, "envctl-op: envctl starts this program by itself and talks to it over standard input")
 		os.Exit(2)
+	}
+	if _, err := harden.Process(); err != nil {
+		fmt.Fprintln(os.Stderr, "envctl-op:", err)
+		os.Exit(1)
 	}
 	if err := serve(context.Background(), os.Stdin, os.Stdout, open); err != nil {
 		fmt.Fprintln(os.Stderr, "envctl-op:", err)
