@@ -1,0 +1,467 @@
+package layer
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"text/template/parse"
+
+	"envctl/providers/dotenv"
+)
+
+// analysis walks a template once over all its branches and keeps, at every
+// point, the set of lines that the output can be in the middle of.
+type analysis struct {
+	t      *Template
+	vars   []binding
+	inputs []Input
+	envs   []string
+	arms   []arm
+	conds  []Condition
+	calls  []string // the templates being walked, against recursion
+	byPos  map[int]*TemplateVariable
+	states []state
+	steps  int
+	err    error
+}
+
+const (
+	maxStates = 64
+	// maxWalk bounds the nodes walked: templates that include each other twice
+	// grow without it.
+	maxWalk = 200_000
+)
+
+type phase int
+
+const (
+	lineStart phase = iota // nothing but blanks, or the beginning of a name
+	inValue
+	inRest // a comment, or text that is no assignment
+)
+
+// state is one way the current line of output can look.
+type state struct {
+	phase phase
+	head  string // the line so far, of phase lineStart
+	at    int    // offset of head's first byte in the source
+	keyed string // a line that begins with a key of this path
+	v     *TemplateVariable
+	parts []part
+	quote byte // open in the value
+}
+
+func (s state) id() string {
+	return fmt.Sprintf("%d %q %d %q %p %q %s", s.phase, s.head, s.at, s.keyed, s.v, s.quote, partsKey(s.parts))
+}
+
+func (t *Template) analyse() error {
+	a := &analysis{t: t, byPos: map[int]*TemplateVariable{}, states: []state{{}}, calls: []string{"template"}}
+	a.vars = []binding{{"$", opaque()}}
+	a.list(t.trees["template"].Root, opaque())
+	if a.err != nil {
+		return a.err
+	}
+	for i := range a.states {
+		a.endValue(&a.states[i])
+	}
+	for _, v := range a.byPos {
+		v.finish()
+		t.Variables = append(t.Variables, *v)
+	}
+	sort.Slice(t.Variables, func(i, j int) bool { return t.Variables[i].offset < t.Variables[j].offset })
+	sort.SliceStable(t.Paths, func(i, j int) bool {
+		return t.Paths[i].Line < t.Paths[j].Line || t.Paths[i].Line == t.Paths[j].Line && t.Paths[i].Column < t.Paths[j].Column
+	})
+	t.Inputs = uniqueInputs(a.inputs)
+	sort.SliceStable(t.Inputs, func(i, j int) bool {
+		return t.Inputs[i].Line < t.Inputs[j].Line || t.Inputs[i].Line == t.Inputs[j].Line && t.Inputs[i].Column < t.Inputs[j].Column
+	})
+	slices.Sort(a.envs)
+	t.Envs = slices.Compact(a.envs)
+	sort.SliceStable(t.Problems, func(i, j int) bool { return t.Problems[i].Line < t.Problems[j].Line })
+	return nil
+}
+
+func uniqueInputs(in []Input) []Input {
+	var out []Input
+	for _, x := range in {
+		if x.Key != "" && !slices.ContainsFunc(out, func(y Input) bool { return x.Path == y.Path && x.Key == y.Key }) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func (a *analysis) condition() Condition {
+	c := Always
+	for _, x := range a.conds {
+		c = max(c, x)
+	}
+	return c
+}
+
+func (a *analysis) list(l *parse.ListNode, dot value) {
+	if l == nil {
+		return
+	}
+	for _, n := range l.Nodes {
+		if a.steps++; a.steps > maxWalk && a.err == nil {
+			a.err = invalid("read template", a.t.File, 0, "", "templates include each other too often")
+		}
+		if a.err != nil {
+			return
+		}
+		a.node(n, dot)
+	}
+}
+
+func (a *analysis) node(n parse.Node, dot value) {
+	switch n := n.(type) {
+	case *parse.TextNode:
+		a.text(string(n.Text), int(n.Pos))
+	case *parse.ActionNode:
+		v := a.pipe(n.Pipe, dot)
+		if len(n.Pipe.Decl) == 0 {
+			a.emit(v)
+		}
+	case *parse.IfNode:
+		a.branch(&n.BranchNode, dot, func(value) value { return dot })
+	case *parse.WithNode:
+		a.branch(&n.BranchNode, dot, func(v value) value { return v })
+	case *parse.RangeNode:
+		a.repeat(&n.BranchNode, dot)
+	case *parse.TemplateNode:
+		arg := opaque()
+		if n.Pipe != nil {
+			arg = a.pipe(n.Pipe, dot)
+		}
+		a.include(n, arg)
+	}
+}
+
+func (a *analysis) include(n *parse.TemplateNode, dot value) {
+	line, _ := a.t.lines.at(int(n.Pos))
+	tree := a.t.trees[n.Name]
+	switch {
+	case tree == nil:
+		a.err = invalid("read template", a.t.File, line, "", "there is no template %q", n.Name)
+	case slices.Contains(a.calls, n.Name) || len(a.calls) > MaxDepth:
+		a.err = invalid("read template", a.t.File, line, "", "the template %q includes itself", n.Name)
+	default:
+		vars := a.vars
+		a.vars, a.calls = []binding{{"$", dot}}, append(a.calls, n.Name)
+		a.list(tree.Root, dot)
+		a.vars, a.calls = vars, a.calls[:len(a.calls)-1]
+	}
+}
+
+// branch walks both sides of an if or with and joins what they leave.
+func (a *analysis) branch(b *parse.BranchNode, dot value, inner func(value) value) {
+	mark := len(a.vars)
+	cond := a.pipe(b.Pipe, dot)
+	before, outer := slices.Clone(a.states), len(a.vars)
+	saved := slices.Clone(a.vars)
+	c := cond.condition()
+	if b.Type() == parse.NodeWith && cond.isSecret() || b.Type() == parse.NodeIf && cond.isSecret() {
+		// Without the secret, Vault Agent renders nothing: there is no other side.
+		a.list(b.List, inner(cond))
+		a.vars = a.vars[:mark]
+		return
+	}
+	side := func(l *parse.ListNode, dot value, n int) {
+		a.arms, a.conds = append(a.arms, arm{b.Pos, n}), append(a.conds, c)
+		a.list(l, dot)
+		a.arms, a.conds = a.arms[:len(a.arms)-1], a.conds[:len(a.conds)-1]
+		a.vars = a.vars[:outer]
+	}
+	side(b.List, inner(cond), 0)
+	then, after := slices.Clone(a.vars), a.states
+	a.states, a.vars = before, slices.Clone(saved)
+	side(b.ElseList, dot, 1)
+	for i := range a.vars {
+		a.vars[i].value = union(then[i].value, a.vars[i].value)
+	}
+	a.vars = a.vars[:mark]
+	a.merge(after)
+}
+
+// repeat walks a range: its body may run or not, with anything as its dot.
+func (a *analysis) repeat(b *parse.BranchNode, dot value) {
+	mark := len(a.vars)
+	decl := b.Pipe.Decl
+	bare := *b.Pipe
+	bare.Decl = nil
+	over := a.pipe(&bare, dot)
+	item := opaque(over)
+	key := item
+	if len(over) == 1 && over[0].kind == altValues {
+		key = value{{kind: altRangeKey, path: over[0].path}}
+	}
+	set := func(i int, v value) {
+		if b.Pipe.IsAssign {
+			a.assign(decl[i].Ident[0], v)
+		} else {
+			a.vars = append(a.vars, binding{decl[i].Ident[0], v})
+		}
+	}
+	switch len(decl) {
+	case 1:
+		set(0, item)
+	case 2:
+		set(0, key)
+		set(1, item)
+	}
+	before := slices.Clone(a.states)
+	saved := slices.Clone(a.vars)
+	a.arms, a.conds = append(a.arms, arm{b.Pos, 0}), append(a.conds, ByStore)
+	a.list(b.List, item)
+	a.arms[len(a.arms)-1].side = 1
+	then, after := slices.Clone(a.vars), a.states
+	a.states, a.vars = before, saved
+	a.list(b.ElseList, dot)
+	for i := range a.vars {
+		a.vars[i].value = union(then[i].value, a.vars[i].value)
+	}
+	a.arms, a.conds = a.arms[:len(a.arms)-1], a.conds[:len(a.conds)-1]
+	a.vars = a.vars[:mark]
+	a.merge(after)
+}
+
+// merge adds states to the current ones, each once.
+func (a *analysis) merge(more []state) {
+	all := append(slices.Clone(more), a.states...)
+	seen := map[string]bool{}
+	a.states = a.states[:0:0]
+	for _, s := range all {
+		if id := s.id(); !seen[id] {
+			seen[id] = true
+			if len(a.states) == maxStates {
+				// What is lost is one more combination of branches within a value.
+				if s.v != nil {
+					s.v.Opaque = true
+				}
+				continue
+			}
+			a.states = append(a.states, s)
+		}
+	}
+}
+
+// emit puts an expression's text into the output.
+func (a *analysis) emit(v value) {
+	states := a.states
+	a.states = nil
+	for _, x := range v {
+		var next []state
+		for _, s := range states {
+			switch {
+			case s.phase == inValue:
+				s.parts = append(slices.Clip(s.parts), x.texts()...)
+			case s.phase == lineStart && strings.TrimSpace(s.head) == "" && x.kind == altRangeKey:
+				s.keyed = x.path
+			case s.phase == lineStart:
+				s.phase = inRest // a name or a line that only rendering can tell
+			}
+			next = append(next, s)
+		}
+		a.merge(next)
+	}
+}
+
+// text puts template text at offset pos into the output.
+func (a *analysis) text(s string, pos int) {
+	for s != "" {
+		line, rest, newline := strings.Cut(s, "\n")
+		for i := range a.states {
+			a.states[i] = a.piece(a.states[i], line, pos)
+			if newline && !(a.states[i].phase == inValue && continues(a.states[i].quote, rest)) {
+				a.endValue(&a.states[i])
+				a.states[i] = state{}
+			} else if newline {
+				a.states[i].parts = append(slices.Clip(a.states[i].parts), part{text: "\n"})
+			}
+		}
+		states := a.states
+		a.states = nil
+		a.merge(states)
+		if !newline {
+			return
+		}
+		s, pos = rest, pos+len(line)+1
+	}
+}
+
+// continues tells whether a value whose quote is open goes on in rest: the
+// quote is closed there before another assignment begins.
+func continues(quote byte, rest string) bool {
+	if quote == 0 {
+		return false
+	}
+	end := strings.IndexByte(rest, quote)
+	if end < 0 {
+		return false
+	}
+	for _, line := range strings.Split(rest[:end], "\n") {
+		if name, _, ok := strings.Cut(line, "="); ok && isName(name) && name == strings.ToUpper(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// piece puts a part of one line into a state.
+func (a *analysis) piece(s state, line string, pos int) state {
+	if s.phase == lineStart {
+		if s.head == "" {
+			s.at = pos
+		}
+		eq := strings.IndexByte(line, '=')
+		if strings.HasPrefix(strings.TrimLeft(s.head+line, " \t"), "#") {
+			s.phase = inRest
+			return s
+		}
+		if eq < 0 {
+			s.head += line
+			return s
+		}
+		head := s.head + line[:eq]
+		name := strings.TrimLeft(head, " \t")
+		if after, ok := strings.CutPrefix(name, "export"); ok && strings.TrimLeft(after, " \t") != after {
+			name = strings.TrimLeft(after, " \t")
+		}
+		if s.keyed != "" && strings.TrimSpace(head) == "" {
+			at, column := a.t.lines.at(pos)
+			if !slices.ContainsFunc(a.t.Spreads, func(x Spread) bool { return x.Line == at && x.Path == s.keyed }) {
+				a.t.Spreads = append(a.t.Spreads, Spread{Path: s.keyed, Line: at, Column: column})
+			}
+			s.phase = inRest
+			return s
+		}
+		if !isName(name) {
+			s.phase = inRest
+			return s
+		}
+		// The name ends right before the =; a name put together from several
+		// texts is placed by its end.
+		offset := pos + eq - len(name)
+		if len(name) > eq {
+			offset = s.at + len(s.head) + eq - len(name)
+		}
+		s = state{phase: inValue, v: a.variable(name, max(0, offset))}
+		line, pos = line[eq+1:], pos+eq+1
+	}
+	if s.phase == inValue && line != "" {
+		a.merged(s, line, pos)
+		for i := range len(line) {
+			s.quote = nextQuote(s.quote, line, i)
+		}
+		s.parts = append(slices.Clip(s.parts), part{text: line})
+	}
+	return s
+}
+
+func nextQuote(open byte, s string, i int) byte {
+	c := s[i]
+	switch {
+	case c != '"' && c != '\'' || i > 0 && s[i-1] == '\\' && open != '\'':
+		return open
+	case open == c:
+		return 0
+	case open == 0:
+		return c
+	}
+	return open
+}
+
+// merged reports an assignment that begins a line of the template but, because a
+// trim marker took the newline away, continues one of the output.
+func (a *analysis) merged(s state, line string, pos int) {
+	name, _, ok := strings.Cut(strings.TrimLeft(line, " \t"), "=")
+	if !ok || !isName(name) || !startsLine(a.t.src, pos) {
+		return
+	}
+	at, column := a.t.lines.at(pos)
+	p := Problem{Rule: RuleMergedLines, Variable: name, Line: at, Column: column,
+		Message: fmt.Sprintf("a trim marker joins %s to the line of %s", name, s.v.Name)}
+	if !slices.Contains(a.t.Problems, p) {
+		a.t.Problems = append(a.t.Problems, p)
+	}
+}
+
+// startsLine tells whether only blanks stand before pos in its line.
+func startsLine(src string, pos int) bool {
+	before := src[:pos]
+	return strings.TrimLeft(before[strings.LastIndexByte(before, '\n')+1:], " \t") == ""
+}
+
+func (a *analysis) variable(name string, offset int) *TemplateVariable {
+	if v := a.byPos[offset]; v != nil {
+		v.Conditional = min(v.Conditional, a.condition())
+		return v
+	}
+	v := &TemplateVariable{Name: name, offset: offset, arms: slices.Clone(a.arms), Conditional: a.condition()}
+	v.Line, v.Column = a.t.lines.at(offset)
+	a.byPos[offset] = v
+	return v
+}
+
+// endValue notes the value that a state has put together.
+func (a *analysis) endValue(s *state) {
+	if s.phase != inValue {
+		return
+	}
+	key := partsKey(s.parts)
+	for _, v := range s.v.values {
+		if partsKey(v) == key {
+			return
+		}
+	}
+	s.v.values = append(s.v.values, s.parts)
+}
+
+// finish sums up what the variable's values are made of.
+func (v *TemplateVariable) finish() {
+	var inputs []Input
+	v.Static = true
+	for _, parts := range v.values {
+		if s, ok := literalText(parts); ok {
+			if strings.TrimSpace(s) != "" {
+				if lit := asShellReads(s); !slices.Contains(v.Literals, lit) {
+					v.Literals = append(v.Literals, lit)
+				}
+			}
+			continue
+		}
+		v.Static = false
+		for _, p := range parts {
+			inputs, v.Envs = append(inputs, p.inputs...), append(v.Envs, p.envs...)
+			switch p.kind {
+			case partEnv:
+				v.Envs = append(v.Envs, p.text)
+			case partOpaque:
+				v.Opaque = true
+			}
+			if p.quoted != "" && !slices.Contains(v.Quotings, p.quoted) {
+				v.Quotings = append(v.Quotings, p.quoted)
+			}
+		}
+	}
+	v.Inputs = uniqueInputs(inputs)
+	slices.Sort(v.Envs)
+	v.Envs = slices.Compact(v.Envs)
+	slices.Sort(v.Quotings)
+	if !v.Static && len(v.Literals) > 0 {
+		v.HasDefault, v.Default = true, v.Literals[0]
+	}
+}
+
+// asShellReads returns a value written in the template as a shell reads it.
+func asShellReads(s string) string {
+	r := dotenv.ReadShell([]byte("V=" + s + "\n"))
+	if len(r.Problems) == 0 && len(r.Assignments) == 1 {
+		return r.Assignments[0].Value.Reveal() // template text, no secret
+	}
+	return strings.TrimSpace(s)
+}

@@ -1,0 +1,273 @@
+package layer
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"envctl/providers/dotenv"
+)
+
+// checker reads a rendered text as its reader will, and finds what is wrong
+// with it.
+type checker struct {
+	r         *renderer
+	text      string
+	lines     lineIndex
+	variables []RenderedVariable
+	problems  []Problem
+}
+
+func newChecker(r *renderer, text string) *checker {
+	c := &checker{r: r, text: text, lines: newLineIndex(text)}
+	c.read()
+	c.missing()
+	c.merged()
+	c.unchanged()
+	c.required()
+	sort.SliceStable(c.problems, func(i, j int) bool { return c.problems[i].Line < c.problems[j].Line })
+	return c
+}
+
+func (c *checker) problem(rule, variable string, line int, format string, args ...any) {
+	p := Problem{Rule: rule, Variable: variable, Line: line, Message: fmt.Sprintf(format, args...)}
+	if !slices.Contains(c.problems, p) {
+		c.problems = append(c.problems, p)
+	}
+}
+
+// segmentAt returns the segment that wrote the byte at offset.
+func (c *checker) segmentAt(offset int) segment {
+	i := sort.Search(len(c.r.segments), func(i int) bool { return c.r.segments[i].offset > offset }) - 1
+	if i < 0 {
+		return segment{}
+	}
+	return c.r.segments[i]
+}
+
+// sourceOffset returns where in the template the byte at offset comes from.
+func (c *checker) sourceOffset(offset int) int {
+	s := c.segmentAt(offset)
+	if s.text {
+		return s.pos + offset - s.offset
+	}
+	return s.pos
+}
+
+func (c *checker) sourceLine(offset int) int {
+	line, _ := c.r.t.lines.at(c.sourceOffset(offset))
+	return line
+}
+
+// lineStart returns the offset of a line of the text.
+func (c *checker) lineStart(line int) int {
+	if line < 1 || line > len(c.lines) {
+		return len(c.text)
+	}
+	return c.lines[line-1]
+}
+
+// read lists the variables and what the reader does to them.
+func (c *checker) read() {
+	var reading dotenv.Reading
+	reader := c.r.in.Reader
+	if reader == "" || reader == dotenv.Sh {
+		reader = dotenv.Sh
+		reading = dotenv.ReadShell([]byte(c.text))
+	} else {
+		var err error
+		reading, err = dotenv.ReadAs(reader, c.r.t.File, []byte(c.text), nil)
+		if err != nil && len(reading.Problems) == 0 {
+			c.problem(RuleUnreadable, "", 0, "%s cannot read the text: it is too large", reader)
+		}
+	}
+	for _, a := range reading.Assignments {
+		start := c.lineStart(a.Line)
+		end := len(c.text)
+		if i := strings.IndexByte(c.text[start:], '\n'); i >= 0 {
+			end = start + i
+		}
+		at := start + max(0, strings.Index(c.text[start:end], a.Key))
+		s := c.segmentAt(at)
+		c.variables = append(c.variables, RenderedVariable{Name: a.Key, Value: a.Value, Line: c.sourceLine(at), TextLine: a.Line})
+		if !s.text && at > s.offset && strings.Contains(c.text[s.offset:at], "\n") {
+			c.problem(RuleUnsafeShell, a.Key, c.sourceLine(at), "a value holds a newline and brings an assignment of its own")
+		}
+	}
+	for _, p := range reading.Problems {
+		name := p.Key
+		if name == "" {
+			name = c.variableAt(p.Line)
+		}
+		c.problem(RuleUnsafeShell, name, c.sourceLine(c.lineStart(p.Line)), "%s", p.Message)
+	}
+}
+
+// variableAt returns the variable whose assignment holds a line of the text.
+func (c *checker) variableAt(line int) string {
+	name := ""
+	for _, v := range c.variables {
+		if v.TextLine <= line {
+			name = v.Name
+		}
+	}
+	return name
+}
+
+// missing reports what the engine writes for a value that is not there.
+func (c *checker) missing() {
+	for i, s := range c.r.segments {
+		end := len(c.text)
+		if i+1 < len(c.r.segments) {
+			end = c.r.segments[i+1].offset
+		}
+		if s.text || s.offset == end {
+			continue
+		}
+		out := c.text[s.offset:end]
+		line, _ := c.r.t.lines.at(s.pos)
+		textLine, _ := c.lines.at(s.offset)
+		name := c.variableAt(textLine)
+		if out == "<no value>" {
+			c.problem(RuleMissingValue, name, line, "<no value>: a key that is read here is not in the store")
+			continue
+		}
+		for _, a := range c.r.anomalies {
+			if a != "" && strings.Contains(out, a) {
+				c.problem(RuleMissingValue, name, line, "%s: a value that is formatted here is missing or of the wrong kind", complaint(a))
+			}
+		}
+	}
+}
+
+// complaint returns the engine's words in s, which have no value in them.
+func complaint(s string) string {
+	for _, w := range []string{"(<nil>)", "<nil>"} {
+		if i := strings.Index(s, w); i >= 0 {
+			if j := strings.LastIndex(s[:i], "%!"); j >= 0 && i-j == 3 {
+				return s[j : i+len(w)]
+			}
+			return "<nil>"
+		}
+	}
+	if s == "null" {
+		return s
+	}
+	return "%!"
+}
+
+// merged reports template lines that begin with a name and did not begin a
+// line of the text.
+func (c *checker) merged() {
+	for i, s := range c.r.segments {
+		if !s.text || !startsLine(c.r.t.src, s.pos) || startsLine(c.text, s.offset) {
+			continue
+		}
+		end := len(c.text)
+		if i+1 < len(c.r.segments) {
+			end = c.r.segments[i+1].offset
+		}
+		line, _, _ := strings.Cut(c.text[s.offset:end], "\n")
+		name, _, ok := strings.Cut(strings.TrimLeft(line, " \t"), "=")
+		if ok && isName(strings.TrimPrefix(name, "export ")) {
+			textLine, _ := c.lines.at(s.offset)
+			at, _ := c.r.t.lines.at(s.pos)
+			c.problem(RuleMergedLines, name, at, "a trim marker joins %s to the line of %s", name, c.variableAt(textLine))
+		}
+	}
+}
+
+// unchanged reports variables whose reader reads another value than the
+// store, the environment and the template's text make up.
+func (c *checker) unchanged() {
+	for _, v := range c.variables {
+		i := slices.IndexFunc(c.r.t.Variables, func(tv TemplateVariable) bool { return tv.Name == v.Name && tv.Line == v.Line })
+		if i < 0 || v.Value.Len() == 0 {
+			continue
+		}
+		tv := c.r.t.Variables[i]
+		matches := len(tv.values) == 0 || tv.Static
+		for _, parts := range tv.values {
+			want, known := c.expected(parts)
+			matches = matches || !known || v.Value.Reveal() == want
+		}
+		if !matches && !slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Variable == v.Name && p.Line == v.Line }) {
+			c.problem(RuleUnsafeShell, v.Name, v.Line, "the reader gets another value than the store holds: its quoting (%s) does not suit the reader",
+				strings.Join(append([]string{"as written"}, tv.Quotings...), ", "))
+		}
+	}
+}
+
+// expected returns the value that an alternative is meant to have: the
+// template's own text as a shell reads it, with the raw values in their places.
+func (c *checker) expected(parts []part) (string, bool) {
+	var shape strings.Builder
+	var pairs []string
+	for i, p := range parts {
+		raw := ""
+		switch p.kind {
+		case partText:
+			shape.WriteString(p.text)
+			continue
+		case partEnv:
+			raw = c.r.in.Env[p.text]
+		case partKey:
+			v, ok := c.stored(p.inputs[0])
+			if !ok {
+				return "", false
+			}
+			raw = v
+		default:
+			return "", false
+		}
+		mark := fmt.Sprintf("Zq%dqZ", i)
+		pairs = append(pairs, mark, raw)
+		shape.WriteString(mark)
+	}
+	r := dotenv.ReadShell([]byte("V=" + shape.String() + "\n"))
+	if len(r.Problems) > 0 || len(r.Assignments) != 1 {
+		return "", false
+	}
+	return strings.NewReplacer(pairs...).Replace(r.Assignments[0].Value.Reveal()), true
+}
+
+// stored returns the text of a key that was read in this rendering.
+func (c *checker) stored(in Input) (string, bool) {
+	for _, p := range c.r.t.Paths {
+		if p.Pattern != in.Path {
+			continue
+		}
+		path, ok := p.Resolve(c.r.in.Env)
+		s := c.r.secrets[cleanPath(path)]
+		if !ok || s == nil {
+			return "", false
+		}
+		values, _ := s.Data["data"].(map[string]any)
+		switch v := values[in.Key].(type) {
+		case string:
+			return v, true
+		case json.Number:
+			return v.String(), true
+		}
+	}
+	return "", false
+}
+
+func (c *checker) required() {
+	for _, name := range c.r.in.Required {
+		found := false
+		for _, v := range c.variables {
+			if v.Name == name {
+				found = true
+				if v.Value.Len() == 0 {
+					c.problem(RuleMissingValue, name, v.Line, "it is required and empty")
+				}
+			}
+		}
+		if !found {
+			c.problem(RuleMissingValue, name, 0, "it is required and the template does not render it")
+		}
+	}
+}

@@ -1,0 +1,421 @@
+package layer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"text/template"
+	"text/template/parse"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"envctl/internal/fault"
+	"envctl/internal/secret"
+	"envctl/providers/dotenv"
+)
+
+// SecretData is one version of a store path as a template sees it.
+type SecretData struct {
+	Values map[string]secret.Value
+	// NonString lists the keys whose Value is the JSON text of something that is
+	// not a string: a template sees a number as a number.
+	NonString []string
+	Version   int
+	Created   time.Time
+}
+
+// RenderInput is what a template is rendered with.
+type RenderInput struct {
+	Env map[string]string // all that env "NAME" sees
+	// Secret reads a path as the template writes it (secret/data/ledger/production/app;
+	// a ?version=N is part of it). It is called once a path, several at once.
+	Secret func(ctx context.Context, path string) (SecretData, error)
+	// Reader is who reads the text; "" is dotenv.Sh.
+	Reader dotenv.Dialect
+	// Required names the variables that must not be empty.
+	Required []string
+}
+
+// Rendered is what a template gives.
+type Rendered struct {
+	Text secret.Value // byte for byte what Vault Agent would write
+	// Variables are the assignments in Text as its reader reads them, in order.
+	Variables []RenderedVariable
+	Paths     []string // the store paths that were read, sorted
+	Problems  []Problem
+}
+
+// RenderedVariable is one assignment of the rendered text.
+type RenderedVariable struct {
+	Name     string
+	Value    secret.Value
+	Line     int // in the template
+	TextLine int // in the text
+}
+
+// Bounds of a rendering: what text/template itself does not limit.
+const (
+	maxOutput  = 16 << 20
+	maxSteps   = 1_000_000
+	maxWork    = 256 << 20 // bytes that functions make
+	maxFetches = 8         // at once
+)
+
+var (
+	errSteps  = errors.New("it does not come to an end")
+	errOutput = errors.New("the text grows beyond every bound")
+)
+
+// Render executes t as Vault Agent would: the same engine, the same functions,
+// limited to the allow-list. The paths that env alone decides are read at
+// once, all others when they are reached. An error of Secret keeps its kind; a
+// template that cannot be executed is Invalid. A missing value is not an
+// error, as in Vault Agent: it is in the text, and in Problems.
+func Render(ctx context.Context, t *Template, in RenderInput) (Rendered, error) {
+	r := &renderer{ctx: ctx, t: t, in: in, secrets: map[string]*secretResult{}}
+	if err := r.prefetch(t.reached(in.Env)); err != nil {
+		return Rendered{}, err
+	}
+	out, err := r.execute()
+	if err != nil {
+		return Rendered{}, r.failure(err)
+	}
+	res := Rendered{Text: secret.New(out)}
+	for p := range r.secrets {
+		res.Paths = append(res.Paths, p)
+	}
+	sort.Strings(res.Paths)
+	c := newChecker(r, out)
+	res.Variables, res.Problems = c.variables, c.problems
+	return res, nil
+}
+
+// secretResult has the fields of consul-template's Secret that a KV read fills.
+type secretResult struct {
+	LeaseID       string
+	LeaseDuration int
+	Renewable     bool
+	Data          map[string]any
+}
+
+// segment is a stretch of the output and the node that wrote it.
+type segment struct {
+	offset int
+	pos    int
+	text   bool
+}
+
+type renderer struct {
+	ctx     context.Context
+	t       *Template
+	in      RenderInput
+	secrets map[string]*secretResult
+	dry     map[string]bool // paths a dry run has met; nil in a real one
+
+	out       bytes.Buffer
+	segments  []segment
+	nodes     []segment // by mark
+	steps     int
+	work      int
+	anomalies []string // what printf and friends made of missing values
+	cause     error    // what a function of ours failed with
+}
+
+// reached returns the paths that a rendering in env reads for certain, in
+// order: those it meets while every secret is empty.
+func (t *Template) reached(env map[string]string) []string {
+	r := &renderer{ctx: context.Background(), t: t, in: RenderInput{Env: env}, secrets: map[string]*secretResult{}, dry: map[string]bool{}}
+	// A dry run may well fail: the real one says so, with values.
+	_, _ = r.execute()
+	var paths []string
+	for _, p := range t.Paths { // in the template's order
+		if s, ok := p.Resolve(env); ok {
+			if s = cleanPath(s); r.dry[s] && !slices.Contains(paths, s) {
+				paths = append(paths, s)
+			}
+		}
+	}
+	var rest []string
+	for s := range r.dry {
+		if !slices.Contains(paths, s) {
+			rest = append(rest, s)
+		}
+	}
+	sort.Strings(rest)
+	return append(paths, rest...)
+}
+
+func cleanPath(s string) string { return strings.Trim(strings.TrimSpace(s), "/") }
+
+func (r *renderer) prefetch(paths []string) error {
+	results := make([]*secretResult, len(paths))
+	g, ctx := errgroup.WithContext(r.ctx)
+	g.SetLimit(maxFetches)
+	for i, p := range paths {
+		g.Go(func() (err error) {
+			results[i], err = r.fetch(ctx, p)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, p := range paths {
+		r.secrets[p] = results[i]
+	}
+	return nil
+}
+
+func (r *renderer) fetch(ctx context.Context, path string) (*secretResult, error) {
+	d, err := r.in.Secret(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[string]any, len(d.Values))
+	for k, v := range d.Values {
+		values[k] = v.Reveal()
+	}
+	for _, k := range d.NonString {
+		dec := json.NewDecoder(strings.NewReader(d.Values[k].Reveal()))
+		dec.UseNumber()
+		var v any
+		if err := dec.Decode(&v); err != nil {
+			return nil, fault.New(fault.Invalid, "read "+path, "the value of "+k+" is not JSON", "")
+		}
+		values[k] = v
+	}
+	return &secretResult{Data: map[string]any{"data": values, "metadata": map[string]any{
+		"created_time": d.Created.UTC().Format(time.RFC3339Nano), "custom_metadata": nil, "deletion_time": "", "destroyed": false,
+		"version": json.Number(fmt.Sprint(d.Version)),
+	}}}, nil
+}
+
+func (r *renderer) secret(args ...string) (any, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	path := cleanPath(args[0])
+	if path == "" {
+		return nil, errors.New("secret: an empty path")
+	}
+	if r.dry != nil {
+		r.dry[path] = true
+		return &secretResult{Data: map[string]any{"data": map[string]any{}, "metadata": map[string]any{}}}, nil
+	}
+	if s := r.secrets[path]; s != nil {
+		return s, nil
+	}
+	s, err := r.fetch(r.ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	r.secrets[path] = s
+	return s, nil
+}
+
+// Write takes the template's output, up to maxOutput.
+func (r *renderer) Write(p []byte) (int, error) {
+	if r.out.Len()+len(p) > maxOutput {
+		r.cause = errOutput
+		return 0, errOutput
+	}
+	return r.out.Write(p)
+}
+
+// step counts one unit of work of n bytes.
+func (r *renderer) step(n int) error {
+	r.steps++
+	r.work += n
+	switch {
+	case r.steps > maxSteps || r.work > maxWork:
+		r.cause = errSteps
+	case n > maxText:
+		r.cause = errTooLong
+	case r.steps%1024 == 0 && r.ctx.Err() != nil:
+		r.cause = r.ctx.Err()
+	default:
+		return nil
+	}
+	return r.cause
+}
+
+func (r *renderer) execute() (string, error) {
+	root := template.New("template").Funcs(r.functions()).Option("missingkey=zero")
+	for name, tree := range r.t.trees {
+		tree = tree.Copy()
+		r.mark(tree.Root)
+		if _, err := root.AddParseTree(name, tree); err != nil {
+			return "", err
+		}
+	}
+	if err := root.ExecuteTemplate(r, "template", nil); err != nil {
+		return "", err
+	}
+	return r.out.String(), nil
+}
+
+const markFunction = "envctlMark"
+
+// mark puts a call before every node that writes or decides, so that each
+// stretch of output is known to its node and no loop goes unnoticed.
+func (r *renderer) mark(l *parse.ListNode) {
+	if l == nil {
+		return
+	}
+	nodes := []parse.Node{r.marker(l.Position(), false)}
+	for _, n := range l.Nodes {
+		switch n := n.(type) {
+		case *parse.IfNode:
+			r.mark(n.List)
+			r.mark(n.ElseList)
+		case *parse.WithNode:
+			r.mark(n.List)
+			r.mark(n.ElseList)
+		case *parse.RangeNode:
+			r.mark(n.List)
+			r.mark(n.ElseList)
+		}
+		_, text := n.(*parse.TextNode)
+		nodes = append(nodes, r.marker(n.Position(), text), n)
+	}
+	l.Nodes = nodes
+}
+
+func (r *renderer) marker(pos parse.Pos, text bool) parse.Node {
+	r.nodes = append(r.nodes, segment{pos: int(pos), text: text})
+	n := len(r.nodes) - 1
+	return &parse.ActionNode{NodeType: parse.NodeAction, Pos: pos, Pipe: &parse.PipeNode{NodeType: parse.NodePipe, Pos: pos,
+		Cmds: []*parse.CommandNode{{NodeType: parse.NodeCommand, Pos: pos, Args: []parse.Node{
+			parse.NewIdentifier(markFunction).SetPos(pos),
+			&parse.NumberNode{NodeType: parse.NodeNumber, Pos: pos, IsInt: true, Int64: int64(n), Text: fmt.Sprint(n)},
+		}}}}}
+}
+
+func (r *renderer) functions() template.FuncMap {
+	f := template.FuncMap{
+		markFunction: func(n int) (string, error) {
+			s := r.nodes[n]
+			s.offset = r.out.Len()
+			r.segments = append(r.segments, s)
+			return "", r.step(1)
+		},
+		"env": func(name string) string { return r.in.Env[name] },
+		"envOrDefault": func(name, def string) string {
+			if v, ok := r.in.Env[name]; ok {
+				return v
+			}
+			return def
+		},
+		"mustEnv": func(name string) (string, error) {
+			if v := r.in.Env[name]; v != "" {
+				return v, nil
+			}
+			r.cause = fmt.Errorf("mustEnv: %s is empty", name)
+			return "", r.cause
+		},
+		"printf": func(format string, args ...any) (string, error) {
+			n := len(format)
+			for _, a := range args {
+				if s, ok := a.(string); ok {
+					n += len(s)
+				}
+			}
+			if err := r.step(n); err != nil {
+				return "", err
+			}
+			s := fmt.Sprintf(format, args...)
+			r.suspect(s, format, args)
+			return s, r.step(len(s))
+		},
+		"secret": func(args ...string) (any, error) {
+			v, err := r.secret(args...)
+			if err != nil {
+				r.cause = err
+			}
+			return v, err
+		},
+	}
+	for name, fn := range growing() {
+		f[name] = r.bounded(fn.(func(...any) string), name)
+	}
+	for name, fn := range pureFunctions() {
+		f[name] = r.counted(name, fn)
+	}
+	return f
+}
+
+func (r *renderer) bounded(fn func(...any) string, name string) func(...any) (string, error) {
+	return func(args ...any) (string, error) {
+		s := fn(args...)
+		if strings.HasPrefix(name, "print") && slices.Contains(args, nil) {
+			r.anomalies = append(r.anomalies, strings.TrimSpace(s))
+		}
+		return s, r.step(len(s))
+	}
+}
+
+// suspect notes a text in which printf complains about a missing or wrong value.
+func (r *renderer) suspect(s, format string, args []any) {
+	if !strings.Contains(s, "%!") || len(r.anomalies) > 1000 {
+		return
+	}
+	if !slices.Contains(args, nil) && (strings.Contains(format, "%!") || strings.Contains(fmt.Sprint(args...), "%!")) {
+		return // the value itself has a %!
+	}
+	r.anomalies = append(r.anomalies, s)
+}
+
+// failure turns an error of the engine into one without values.
+func (r *renderer) failure(err error) error {
+	line := 0
+	if n := len(r.segments); n > 0 {
+		line, _ = r.t.lines.at(r.segments[n-1].pos)
+	}
+	op := fmt.Sprintf("render %s:%d", r.t.File, line)
+	if r.cause != nil {
+		var f *fault.Error
+		if errors.As(r.cause, &f) {
+			return r.cause
+		}
+		kind := fault.Invalid
+		if errors.Is(r.cause, context.Canceled) || errors.Is(r.cause, context.DeadlineExceeded) {
+			kind = fault.KindOf(r.cause)
+		}
+		return fault.New(kind, op, r.cause.Error(), "")
+	}
+	message := "the expression cannot be evaluated"
+	var x template.ExecError
+	if errors.As(err, &x) {
+		if m := engineMessage(x.Err.Error()); r.harmless(m) {
+			message = m
+		}
+	}
+	return fault.New(fault.Invalid, op, message, "")
+}
+
+// engineMessage takes the place off an engine's message: ours names it.
+func engineMessage(s string) string {
+	if i := strings.Index(s, ">: "); i >= 0 && strings.HasPrefix(s, "template: ") {
+		return s[i+3:]
+	}
+	return s
+}
+
+// harmless tells whether no value of the secrets is in s.
+func (r *renderer) harmless(s string) bool {
+	for _, x := range r.secrets {
+		values, _ := x.Data["data"].(map[string]any)
+		for _, v := range values {
+			if t := fmt.Sprint(v); t != "" && strings.Contains(s, t) {
+				return false
+			}
+		}
+	}
+	return true
+}
