@@ -104,7 +104,21 @@ func (s *Store) AddRecipient(ctx context.Context, name, publicKey string) error 
 	return s.update(ctx, op, func(d *document, now time.Time) error { return d.addRecipient(op, name, publicKey, now) })
 }
 
+// CheckRecipient tells whether AddRecipient would take one more beside those of
+// list, with the same errors.
+func CheckRecipient(list []Recipient, name, publicKey string) error {
+	return checkRecipient("add recipient "+name, list, name, publicKey)
+}
+
 func (d *document) addRecipient(op, name, publicKey string, now time.Time) error {
+	if err := checkRecipient(op, d.Recipients, name, publicKey); err != nil {
+		return err
+	}
+	d.Recipients = append(d.Recipients, Recipient{Name: name, Key: publicKey, Added: now})
+	return nil
+}
+
+func checkRecipient(op string, list []Recipient, name, publicKey string) error {
 	if !validName(name) {
 		return fault.New(fault.Usage, op, "a recipient needs a name of 1 to 100 printable bytes", "")
 	}
@@ -116,12 +130,11 @@ func (d *document) addRecipient(op, name, publicKey string, now time.Time) error
 		}
 		return fault.New(fault.Usage, op, "not an age X25519 public key (age1…)", hint)
 	}
-	for _, r := range d.Recipients {
+	for _, r := range list {
 		if r.Name == name || r.Key == publicKey {
 			return fault.Newf(fault.Conflict, op, "envctl store recipients list", "%s has that name or key already", r.Name)
 		}
 	}
-	d.Recipients = append(d.Recipients, Recipient{Name: name, Key: publicKey, Added: now})
 	return nil
 }
 
