@@ -49,6 +49,7 @@ func Rooms() []Room {
 		{"providers", "providers touch one system each: no playbooks, screens, flags or project file", ground, false},
 		{"providers/deploytest", "for tests", []string{"*"}, true},
 		{"providers/storetest", "for tests", []string{"*"}, true},
+		{"tools/bench", "for figures", []string{"*"}, true},
 	}
 }
 
