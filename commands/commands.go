@@ -8,11 +8,13 @@ func (a *app) commands() []*cli.Command {
 		a.setCommand(), a.getCommand(), a.listCommand(), a.unsetCommand(), a.restoreCommand(), a.historyCommand(),
 		a.diffCommand(), a.rollbackCommand(), a.generateCommand(), a.importCommand(), a.runCommand(),
 
+		a.traceCommand(),
+
 		a.rotateCommand(), a.deployCommand(), a.statusCommand(), a.logsCommand(), a.envCommand(),
 		a.runsCommand(), a.resumeCommand(), a.undoCommand(),
 
 		a.nameCommand(), a.namesCommand(), a.portCommand(),
 
-		a.versionCommand(),
+		a.doctorCommand(), a.completionCommand(), a.versionCommand(),
 	}
 }

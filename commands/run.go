@@ -97,4 +97,3 @@ func sortedNames(m map[string]secret.Value) []string {
 	slices.Sort(names)
 	return names
 }
-

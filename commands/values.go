@@ -443,7 +443,7 @@ func (a *app) restoreCommand() *cli.Command {
 func (a *app) rollbackCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rollback", Usage: "Make a path equal to one of its earlier versions", Category: "values",
-		Flags: []cli.Flag{&cli.IntFlag{Name: "to", Usage: "the version `N`", Required: true}},
+		Flags: []cli.Flag{&cli.IntFlag{Name: "to", Usage: "the version `N`"}},
 		Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
 			if c.Int("to") < 1 {
 				return fault.Newf(fault.Usage, "rollback", "run envctl history KEY to see the versions", "--to %s is not a version", strconv.Itoa(c.Int("to")))

@@ -70,7 +70,7 @@ func (w *World) Declared(component string, l Layers) []string {
 		for _, v := range l.Template.Variables {
 			set[v.Name] = true
 			for _, in := range v.Inputs {
-				if in.Path.Component() == component {
+				if patternComponent(in.Path) == component {
 					set[in.Key] = true
 				}
 			}
@@ -135,6 +135,37 @@ func (w *World) ComponentOf(ctx context.Context, e config.Environment, named, va
 		return "", err
 	}
 	return "", fault.Newf(fault.Usage, "choose a component for "+variable, "name one with --component: "+list(names), "none declares or holds it")
+}
+
+// ComponentTraced is ComponentOf for a variable that may be known nowhere, which
+// is NotFound, and where a component that emits or reads the variable goes before
+// those that merely hold a key of that name.
+func (w *World) ComponentTraced(ctx context.Context, e config.Environment, named, variable string) (string, error) {
+	var declaring []string
+	for _, c := range w.Project.Components {
+		if named == "" && w.Declares(c.Key, w.Layers(c.Value), variable) {
+			declaring = append(declaring, c.Key)
+		}
+	}
+	if len(declaring) == 1 {
+		return declaring[0], nil
+	}
+	name, err := w.ComponentOf(ctx, e, named, variable)
+	if fault.Is(err, fault.Usage) && named == "" && len(declaring) == 0 && len(w.Project.Components) > 1 {
+		if holds, herr := w.holders(ctx, e, variable); herr == nil && len(holds) == 0 || !anyTrue(holds) {
+			return "", fault.Newf(fault.NotFound, "trace "+variable, "run envctl list --env "+e.Name, "no layer declares it and no source in %s has it", e.Name)
+		}
+	}
+	return name, err
+}
+
+func anyTrue(m map[string]bool) bool {
+	for _, v := range m {
+		if v {
+			return true
+		}
+	}
+	return false
 }
 
 // holders tells which components' paths hold a key in an environment. What
@@ -210,8 +241,8 @@ func (w *World) Needs(component string, all map[string]Layers) []Need {
 		fields := codeFields(l)
 		for _, v := range l.Template.Variables {
 			for _, in := range v.Inputs {
-				if in.Path.Component() == component {
-					add(Need{Key: in.Key, From: fmt.Sprintf("%s:%d", l.Template.File, v.Line), Optional: v.HasDefault || v.Conditional}, fields, onlyFor(owner, component, v.Name))
+				if patternComponent(in.Path) == component {
+					add(Need{Key: in.Key, From: fmt.Sprintf("%s:%d", l.Template.File, v.Line), Optional: dispensable(&v)}, fields, onlyFor(owner, component, v.Name))
 				}
 			}
 		}

@@ -102,20 +102,20 @@ func (w *World) Render(ctx context.Context, r providers.Reader, t Target, pinned
 		}
 		return out, nil
 	}
-	byPath := map[string]map[string]secret.Value{}
+	byPath := map[naming.Path]layer.SecretData{}
 	for _, b := range out.Inputs {
-		byPath[b.Path.String()] = b.Values
+		byPath[b.Path] = layer.SecretData{Values: b.Values, NonString: b.NonString, Version: int(b.Version), Created: b.Created}
 	}
 	text, err := layer.Render(ctx, tmpl, layer.RenderInput{
 		Env: w.templateEnv(t),
-		Secret: func(_ context.Context, p string) (map[string]secret.Value, error) {
+		Secret: func(_ context.Context, p string) (layer.SecretData, error) {
 			np, err := naming.ParsePath(w.Project.Vault.Mount, p)
 			if err != nil {
-				return nil, fault.Wrap(err, fault.Invalid, tmpl.File, "")
+				return layer.SecretData{}, fault.Wrap(err, fault.Invalid, tmpl.File, "")
 			}
-			values, ok := byPath[np.String()]
+			values, ok := byPath[np]
 			if !ok {
-				return nil, fault.Newf(fault.Invalid, tmpl.File, "write the path as a literal or with printf and env", "path %s is not known before rendering", p)
+				return values, fault.Newf(fault.Invalid, tmpl.File, "write the path as a literal or with printf and env", "path %s is not known before rendering", p)
 			}
 			return values, nil
 		},
@@ -153,13 +153,9 @@ func (w *World) suffix(env string) string {
 func (w *World) templatePaths(tmpl *layer.Template, t Target) ([]naming.Path, error) {
 	var out []naming.Path
 	for _, sym := range tmpl.Paths {
-		text, err := sym.Resolve(w.templateEnv(t))
+		p, err := w.resolvePath(tmpl, sym.Pattern, t)
 		if err != nil {
-			return nil, fault.Wrap(err, fault.Invalid, fmt.Sprintf("%s:%d", tmpl.File, sym.Line), "")
-		}
-		p, err := naming.ParsePath(w.Project.Vault.Mount, text)
-		if err != nil {
-			return nil, fault.Wrap(err, fault.Invalid, fmt.Sprintf("%s:%d", tmpl.File, sym.Line), "")
+			return nil, err
 		}
 		if !w.mayRead(p, t) {
 			return nil, fault.Newf(fault.Refused, fmt.Sprintf("%s:%d", tmpl.File, sym.Line),
