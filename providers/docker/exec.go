@@ -25,7 +25,7 @@ const script = `for d in /proc/[0-9]*; do
   [ "${d#/proc/}" = "$$" ] && continue
   cat "$d/stat" >/dev/null 2>&1 || continue
   u=
-  while read -r k v _; do [ "$k" = Uid: ] && { u=$v; break; }; done <"$d/status"
+  while read -r k v _; do case $k in Uid:) u=$v ;; Gid:) u=$u:$v ;; esac; done <"$d/status"
   printf '%sP%s%sU%s%sX%s%sE' "$1" "${d#/proc/}" "$1" "$u" "$1" "$(readlink "$d/exe" 2>/dev/null)" "$1"
   if cat "$d/environ" 2>/dev/null; then a=Y; else a=N; fi
   printf '%s%s%sS%s' "$1" "$a" "$1" "$(cat "$d/stat" 2>/dev/null)"
@@ -36,8 +36,8 @@ printf '%sZ' "$1"`
 const maxUsers = 8
 
 // ask reads the container's own /proc through a shell inside it: as the image's
-// user, and then as each user whose processes that one may not read (an engine
-// gives even root no right to read another user's).
+// user, and then as each user and group whose processes that one may not read (an
+// engine gives even root no right to read another user's).
 func (e *Engine) ask(ctx context.Context, c providers.Container) ([]sighting, error) {
 	users := []string{""}
 	found := map[int]sighting{}

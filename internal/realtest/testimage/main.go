@@ -20,6 +20,7 @@ testimage crash [AFTER] [CODE]      exit with CODE (default 1) after AFTER (defa
 testimage wrapper K=V… -- ARGS…     stay up as the parent of "testimage ARGS…", whose environment has K=V too
 testimage retitle ARGS…             overwrite the environment block as setproctitle does, then ARGS…
 testimage threads N ARGS…           start N children that serve, then ARGS…
+testimage as UID ARGS…              become that user, then ARGS…
 testimage health                    0 once serve is healthy
 testimage say TEXT…                 print TEXT to stdout and "err TEXT" to stderr, line by line, then serve`
 
@@ -58,6 +59,15 @@ func run(args []string) error {
 			}
 		}
 		return run(args[1:])
+	case "as":
+		uid := 0
+		if _, err := fmt.Sscan(args[0], &uid); err != nil {
+			return err
+		}
+		if err := errors.Join(syscall.Setgid(uid), syscall.Setuid(uid)); err != nil {
+			return err
+		}
+		return syscall.Exec("/testimage", append([]string{"testimage"}, args[1:]...), os.Environ())
 	case "health":
 		_, err := os.Stat(ready)
 		return err
