@@ -17,6 +17,7 @@ type fieldArgs struct {
 	order        []string // all of them in their order
 	unknownAlias bool
 	env          []string // generation 1
+	nested       bool     // the declaration is a model's, not a settings class's
 	limits       Constraints
 	description  string
 	extra        map[string]any
@@ -76,7 +77,7 @@ func (r *reader) makesField(e *expr, s *scope) bool {
 }
 
 // describe reads all of a declaration but the names of its variables.
-func (r *reader) describe(c *class, conf config, gen int, d *decl) (Field, typ, fieldArgs) {
+func (r *reader) describe(c *class, conf config, gen int, d *decl, nested bool) (Field, typ, fieldArgs) {
 	s := d.class.scope
 	f := Field{
 		Name: d.name, Class: c.name, Declared: d.class.name, CaseSensitive: conf.caseSensitive,
@@ -86,16 +87,16 @@ func (r *reader) describe(c *class, conf config, gen int, d *decl) (Field, typ, 
 	if d.ann != nil {
 		t = r.typeOf(d.ann, s, 0)
 	}
-	var args fieldArgs
+	args := fieldArgs{nested: nested}
 	for _, m := range t.metas {
-		r.apply(c, gen, d, &args, m)
+		r.apply(gen, d, &args, m)
 	}
 	if d.value != nil {
 		if call, at := r.fieldCall(d.value, s); call != nil {
-			r.apply(c, gen, d, &args, meta{call: call, scope: at})
+			r.apply(gen, d, &args, meta{call: call, scope: at})
 		} else {
 			if r.makesField(d.value, s) {
-				r.problem(Unread, c, d.name, d.value.line, d.value.col, "the default is a call that may return a Field: aliases and defaults are not known")
+				r.problem(Unread, d.class, d.name, d.value.line, d.value.col, "the default is a call that may return a Field: aliases and defaults are not known")
 			}
 			args.value, args.valueScope, args.factory = d.value, s, nil
 		}
@@ -219,10 +220,10 @@ func kindOf(v any) (Kind, string) {
 }
 
 // apply merges one Field call into args; what it does not say stays.
-func (r *reader) apply(c *class, gen int, d *decl, args *fieldArgs, m meta) {
+func (r *reader) apply(gen int, d *decl, args *fieldArgs, m meta) {
 	var validation, aliasArg *expr
 	unread := func(e *expr, what string) {
-		r.problem(Unread, c, d.name, e.line, e.col, what)
+		r.problem(Unread, d.class, d.name, e.line, e.col, what)
 	}
 	if !m.limits && len(m.call.args) > 1 && m.call.names[1] == "" {
 		args.value, args.valueScope, args.factory = m.call.args[1], m.scope, nil
@@ -244,7 +245,7 @@ func (r *reader) apply(c *class, gen int, d *decl, args *fieldArgs, m meta) {
 			validation = e
 		case "env":
 			if gen == 2 {
-				r.problem(Ignored, c, d.name, e.line, e.col, "Pydantic 2 ignores env=: name the variable with validation_alias")
+				r.problem(Ignored, d.class, d.name, e.line, e.col, "Pydantic 2 ignores env=: name the variable with validation_alias")
 				return
 			}
 			args.env = r.names(e, m.scope)
@@ -300,7 +301,7 @@ func (r *reader) apply(c *class, gen int, d *decl, args *fieldArgs, m meta) {
 	if loose != nil && args.extra == nil {
 		args.merge(tree(loose).(map[string]any))
 	}
-	r.aliases(c, gen, d, args, aliasArg, validation, m.scope)
+	r.aliases(gen, d, args, aliasArg, validation, m.scope)
 }
 
 func (a *fieldArgs) merge(more map[string]any) {
@@ -341,7 +342,7 @@ func (r *reader) limit(c *Constraints, name string, e *expr, s *scope) {
 }
 
 // aliases applies alias= and validation_alias= of one Field call.
-func (r *reader) aliases(c *class, gen int, d *decl, args *fieldArgs, alias, validation *expr, s *scope) {
+func (r *reader) aliases(gen int, d *decl, args *fieldArgs, alias, validation *expr, s *scope) {
 	if alias != nil {
 		v, ok := r.eval(alias, s, 0)
 		text, isText := v.(string)
@@ -356,15 +357,18 @@ func (r *reader) aliases(c *class, gen int, d *decl, args *fieldArgs, alias, val
 		default:
 			if gen == 2 {
 				args.unknownAlias = true
-				r.problem(Unread, c, d.name, alias.line, alias.col, "alias is computed: the variable's name is not known")
+				r.problem(Unread, d.class, d.name, alias.line, alias.col, "alias is computed: the variable's name is not known")
 			}
 		}
 	}
 	if gen == 1 {
+		if args.nested {
+			return
+		}
 		if validation != nil {
-			r.problem(Ignored, c, d.name, validation.line, validation.col, "Pydantic 1 ignores validation_alias: name the variable with env=")
+			r.problem(Ignored, d.class, d.name, validation.line, validation.col, "Pydantic 1 ignores validation_alias: name the variable with env=")
 		} else if alias != nil && args.env == nil {
-			r.problem(Ignored, c, d.name, alias.line, alias.col, "Pydantic 1 reads no variable by alias=: name it with env=")
+			r.problem(Ignored, d.class, d.name, alias.line, alias.col, "Pydantic 1 reads no variable by alias=: name it with env=")
 		}
 		return
 	}
@@ -381,7 +385,7 @@ func (r *reader) aliases(c *class, gen int, d *decl, args *fieldArgs, alias, val
 	args.validation, args.paths, args.order = nil, nil, nil
 	if !r.choice(args, validation, s, 0) {
 		args.unknownAlias = true
-		r.problem(Unread, c, d.name, validation.line, validation.col, "validation_alias is computed: not all variables that fill the field are known")
+		r.problem(Unread, d.class, d.name, validation.line, validation.col, "validation_alias is computed: not all variables that fill the field are known")
 	}
 }
 

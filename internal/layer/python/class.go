@@ -9,11 +9,12 @@ type reader struct {
 	fieldsSeen map[declaration]bool
 	classes    []*class
 	steps      int
+	torn       int // the line of a lexical error: what follows from it is not reported as well
 }
 
 func (r *reader) report(p Problem) {
 	p.Line, p.Column = max(1, p.Line), max(1, p.Column)
-	if !r.seen[p] {
+	if !r.seen[p] && (p.Line != r.torn || p.Kind != Refused) {
 		r.seen[p] = true
 		r.out.Problems = append(r.out.Problems, p)
 	}
@@ -197,7 +198,7 @@ func (r *reader) members(c *class) []member {
 			continue
 		}
 		m := member{name: it.name}
-		if e, problem := parseExpr(it.value); problem == nil {
+		if e, problem := parseExpr(it.value, it.at); problem == nil {
 			if e.kind == exprCall && r.known(e.args[0], c.scope) == "auto" {
 				m.known = true
 				if count++; r.hasBase(c, "StrEnum") {
@@ -260,10 +261,10 @@ func (r *reader) annotated(c *class, it *item, byName map[string]*decl, gen int)
 	if it.name == "model_config" && gen != 1 || it.name[0] == '_' {
 		return
 	}
-	ann, problem := parseExpr(it.ann)
+	ann, problem := parseExpr(it.ann, it.at)
 	var value *expr
 	if problem == nil && it.value != nil {
-		value, problem = parseExpr(it.value)
+		value, problem = parseExpr(it.value, it.at)
 	}
 	if problem != nil {
 		problem.Class, problem.Field = c.name, it.name
@@ -319,7 +320,7 @@ func (r *reader) quotedType(text string, at *expr) *expr {
 	for i := range toks {
 		toks[i].line, toks[i].endLine, toks[i].col = at.line, at.line, at.col
 	}
-	e, problem := parseExpr(toks[:max(0, len(toks)-2)]) // without Newline and End
+	e, problem := parseExpr(toks[:max(0, len(toks)-2)], token{}) // without Newline and End
 	if problem != nil {
 		return nil
 	}
@@ -332,7 +333,7 @@ func (r *reader) plain(c *class, it *item, byName map[string]*decl, gen int) {
 	if it.name == "" || it.name == "model_config" || it.name[0] == '_' || it.name == "Config" {
 		return
 	}
-	e, problem := parseExpr(it.value)
+	e, problem := parseExpr(it.value, it.at)
 	if problem != nil {
 		problem.Class, problem.Field = c.name, it.name
 		r.report(*problem)
@@ -351,10 +352,22 @@ func (r *reader) plain(c *class, it *item, byName map[string]*decl, gen int) {
 		c.decls = append(c.decls, d)
 		return
 	}
-	if gen == 2 && (e.kind == exprConst || e.kind == exprList || e.kind == exprDict || e.kind == exprTuple || e.kind == exprSet ||
+	if gen == 2 && !r.inherited(c, it.name) && (e.kind == exprConst || e.kind == exprList || e.kind == exprDict || e.kind == exprTuple || e.kind == exprSet ||
 		e.kind == exprBinary || e.kind == exprUnary || e.kind == exprCall && r.known(e.args[0], c.scope) == "Field") {
 		r.problem(Refused, c, it.name, it.at.line, it.at.col, "without a type it is no field: Pydantic 2 refuses the class")
 	}
+}
+
+// inherited tells whether a base of c declares the field name.
+func (r *reader) inherited(c *class, name string) bool {
+	for _, k := range r.linear(c)[1:] {
+		for _, it := range k.items {
+			if it.kind == stmtAnnotated && it.name == name {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // untouched tells whether a class attribute made by this call is no field in

@@ -75,7 +75,7 @@ func (r *reader) ownConfig(c *class, conf *config, set map[string]bool) {
 		it := &c.items[i]
 		switch {
 		case it.name == "model_config" && (it.kind == stmtAssign || it.kind == stmtAnnotated) && it.value != nil:
-			e, problem := parseExpr(it.value)
+			e, problem := parseExpr(it.value, it.at)
 			if problem != nil {
 				problem.Class = c.name
 				r.report(*problem)
@@ -106,7 +106,7 @@ func (r *reader) configClass(c *class, conf *config, inner *class) {
 			if it.kind != stmtAssign && it.kind != stmtAnnotated || it.value == nil {
 				continue
 			}
-			if e, problem := parseExpr(it.value); problem == nil {
+			if e, problem := parseExpr(it.value, it.at); problem == nil {
 				r.configKey(c, conf, it.name, e, mro[i].scope)
 			} else {
 				problem.Class = c.name

@@ -351,6 +351,8 @@ func truthy(x any) (truth, ok bool) {
 		return x != 0, true
 	case string:
 		return x != "", true
+	case byteText:
+		return x != "", true
 	case []any:
 		return len(x) > 0, true
 	}

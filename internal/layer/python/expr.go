@@ -40,12 +40,14 @@ type exprParser struct {
 	toks  []token
 	pos   int
 	depth int
+	at    token
 	err   *Problem
 }
 
-// parseExpr reads toks as one expression, or a tuple without brackets.
-func parseExpr(toks []token) (*expr, *Problem) {
-	p := exprParser{toks: toks}
+// parseExpr reads toks as one expression, or a tuple without brackets; at is
+// where the blame goes for no tokens at all.
+func parseExpr(toks []token, at token) (*expr, *Problem) {
+	p := exprParser{toks: toks, at: at}
 	e := p.list()
 	if p.err == nil && p.pos < len(toks) {
 		p.fail(Refused, "a syntax this reader does not know")
@@ -60,7 +62,7 @@ func (p *exprParser) peek() token {
 	if n := len(p.toks); n > 0 {
 		return token{line: p.toks[n-1].endLine, col: p.toks[n-1].col}
 	}
-	return token{}
+	return token{line: p.at.line, col: p.at.col}
 }
 
 func (p *exprParser) take(op string) bool {

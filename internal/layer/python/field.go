@@ -153,12 +153,12 @@ func (r *reader) validators(c *class) map[string]bool {
 			switch {
 			case it.kind == stmtDef:
 				for _, d := range it.stmt.decorators {
-					if e, problem := parseExpr(d); problem == nil {
+					if e, problem := parseExpr(d, it.at); problem == nil {
 						take(e, k.scope)
 					}
 				}
 			case it.kind == stmtAssign && len(it.value) > 1 && it.value[1].is("("):
-				if e, problem := parseExpr(it.value); problem == nil && e.kind == exprCall {
+				if e, problem := parseExpr(it.value, it.at); problem == nil && e.kind == exprCall {
 					take(e.args[0], k.scope)
 				}
 			}
@@ -170,11 +170,13 @@ func (r *reader) validators(c *class) map[string]bool {
 // field adds a field of settings class c, with the fields of models nested in
 // it.
 func (r *reader) field(c *class, conf config, gen int, d *decl, custom map[string]bool) {
-	f, t, args := r.describe(c, conf, gen, d)
+	f, t, args := r.describe(c, conf, gen, d, false)
 	f.Custom = f.Custom || custom["*"] || custom[d.name]
 	f.Accepted, f.Aliases = r.accepted(conf, gen, d, args)
 	if len(f.Accepted) == 0 {
-		r.problem(Unread, c, d.name, int32(f.Line), int32(f.Column), "no variable is known that fills this field")
+		if !args.unknownAlias { // else that is reported
+			r.problem(Unread, c, d.name, int32(f.Line), int32(f.Column), "no variable is known that fills this field")
+		}
 		return
 	}
 	same := declaration{f.Line, f.Column, strings.Join(f.Accepted, " ")}
@@ -193,15 +195,16 @@ func (r *reader) field(c *class, conf config, gen int, d *decl, custom map[strin
 	if conf.delimiter == "" {
 		return
 	}
-	if gen == 1 && strings.Contains(strings.TrimPrefix(f.Accepted[0], foldCase(conf, conf.prefix)), foldCase(conf, conf.delimiter)) {
-		return // Pydantic 1 takes the name apart as well
-	}
-	if t.open || t.foreign {
-		for _, name := range f.Accepted {
-			r.out.Fields[at].Prefixes = append(r.out.Fields[at].Prefixes, name+foldCase(conf, conf.delimiter))
+	if !conf.caseSensitive && conf.delimiter != strings.ToLower(conf.delimiter) {
+		if len(t.classes) > 0 || t.open {
+			r.problem(Ignored, c, d.name, int32(f.Line), int32(f.Column), "Pydantic compares names in lower case and never finds the delimiter "+conf.delimiter)
 		}
+		return
 	}
 	n := nesting{owner: c, conf: conf, gen: gen, accepted: f.Accepted, at: at, mapped: !t.union, required: f.Required, custom: f.Custom}
+	if t.open || t.foreign {
+		r.open(n)
+	}
 	if r.parts(n, f.Name, t) {
 		r.out.Fields[at].Canonical = ""
 	}
@@ -276,7 +279,7 @@ func (r *reader) parts(n nesting, name string, t typ) bool {
 }
 
 func (r *reader) part(n nesting, parent string, k *class, conf config, d *decl, only bool, custom map[string]bool) bool {
-	f, t, args := r.describe(n.owner, conf, n.gen, d)
+	f, t, args := r.describe(n.owner, conf, n.gen, d, true)
 	f.Name, f.Declared = parent+"."+d.name, d.class.name
 	f.CaseSensitive = n.conf.caseSensitive
 	f.Required = f.Required && n.required && only
@@ -296,11 +299,7 @@ func (r *reader) part(n nesting, parent string, k *class, conf config, d *decl, 
 	for _, name := range n.accepted {
 		for _, path := range paths {
 			rest := strings.Join(path, delimiter)
-			limit := -1
-			if n.conf.maxSplit > 0 && n.gen == 2 {
-				limit = n.conf.maxSplit
-			}
-			if slices.Equal(strings.SplitN(rest, delimiter, limit), path) && len(f.Accepted) < maxAccepted {
+			if n.splits(name, path) && len(f.Accepted) < maxAccepted {
 				f.Accepted = append(f.Accepted, name+delimiter+rest)
 			}
 		}
@@ -325,12 +324,30 @@ func (r *reader) part(n nesting, parent string, k *class, conf config, d *decl, 
 	return true
 }
 
-// open marks the outermost field as one whose parts cannot be listed: a model
-// that contains itself.
+// splits tells whether Pydantic takes the variable of name and path apart into
+// path again: the delimiter may stand in a name as well, and generation 1 cuts
+// as much off the front as the prefix is long, prefix or not.
+func (n nesting) splits(name string, path []string) bool {
+	delimiter := foldCase(n.conf, n.conf.delimiter)
+	rest := strings.Join(path, delimiter)
+	if n.gen == 1 {
+		full := name + delimiter + rest
+		parts := strings.Split(full[min(len(n.conf.prefix), len(full)):], delimiter)
+		return slices.Equal(parts[1:], path)
+	}
+	limit := -1
+	if n.conf.maxSplit > 0 {
+		limit = n.conf.maxSplit
+	}
+	return slices.Equal(strings.SplitN(rest, delimiter, limit), path)
+}
+
+// open marks the outermost field as one whose parts cannot be listed: a dict,
+// a type of another file, a model that contains itself.
 func (r *reader) open(n nesting) {
 	f := &r.out.Fields[n.at]
 	for _, name := range n.accepted {
-		if prefix := name + foldCase(n.conf, n.conf.delimiter); !slices.Contains(f.Prefixes, prefix) {
+		if prefix := name + foldCase(n.conf, n.conf.delimiter); n.splits(name, []string{"K"}) && !slices.Contains(f.Prefixes, prefix) {
 			f.Prefixes = append(f.Prefixes, prefix)
 		}
 	}

@@ -59,7 +59,7 @@ func (g *generator) block(b *strings.Builder, in string, depth int, class bool) 
 		b.WriteString(in + g.pick("def", "async def") + " f(self, a: int = 3, *b: str, **c: dict[str, int]) -> dict[str, int]:" + g.comment() + "\n")
 		g.body(b, inner, depth, false)
 	case 3:
-		b.WriteString(in + "if " + g.expr(2) + ":\n")
+		b.WriteString(in + "if " + g.pick("f("+g.expr(2)+")", "f("+g.expr(2)+")", "os.name", "TYPE_CHECKING", "not t.TYPE_CHECKING", "False", "1", "sys.version_info >= (3, 12)") + ":\n")
 		g.body(b, inner, depth, class)
 		if g.chance(50) {
 			b.WriteString(in + "elif (lambda: x)():\n")

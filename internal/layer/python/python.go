@@ -3,7 +3,8 @@ package python
 
 import (
 	"bytes"
-	"sort"
+	"cmp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -154,11 +155,12 @@ func Read(file string, src []byte) (*Settings, error) {
 	if problem != nil {
 		problem.Message += ": the rest of the file is not read"
 		r.report(*problem)
+		r.torn = problem.Line
 	}
 	for _, each := range p.problems {
 		r.report(each)
 	}
 	r.read(module, toks)
-	sort.SliceStable(r.out.Problems, func(i, j int) bool { return r.out.Problems[i].Line < r.out.Problems[j].Line })
+	slices.SortStableFunc(r.out.Problems, func(a, b Problem) int { return cmp.Or(a.Line-b.Line, a.Column-b.Column) })
 	return r.out, nil
 }

@@ -60,7 +60,7 @@ func (s *scope) bind(name string, b *binding) {
 // value returns the expression of a binding, parsed once.
 func (r *reader) value(b *binding) *expr {
 	if b.expr == nil && b.toks != nil {
-		e, problem := parseExpr(b.toks)
+		e, problem := parseExpr(b.toks, token{})
 		if problem != nil {
 			e = &expr{kind: exprOpaque}
 		}
@@ -302,7 +302,7 @@ func (r *reader) classCall(st *stmt) *expr {
 	if len(toks) < 2 {
 		return nil
 	}
-	e, problem := parseExpr(toks)
+	e, problem := parseExpr(toks, st.first())
 	if problem != nil {
 		r.report(*problem)
 		return nil
@@ -379,7 +379,7 @@ func (r *reader) decided(body []stmt, s *scope) bool {
 // condition evaluates what needs no run: constants and TYPE_CHECKING, which
 // is false when a program runs.
 func (r *reader) condition(toks []token, s *scope) (known, truth bool) {
-	e, problem := parseExpr(toks)
+	e, problem := parseExpr(toks, token{})
 	if problem != nil {
 		return false, false
 	}
@@ -403,7 +403,7 @@ func docAfter(body []stmt, i int) string {
 	if i+1 >= len(body) || body[i+1].kind != stmtExpr || body[i+1].first().kind != tokString {
 		return ""
 	}
-	e, problem := parseExpr(body[i+1].toks)
+	e, problem := parseExpr(body[i+1].toks, token{})
 	if problem != nil {
 		return ""
 	}

@@ -67,7 +67,7 @@ type indent struct{ wide, narrow int }
 // scan returns the tokens of src up to its end or its first lexical error,
 // closed by Newline, Dedents and End in either case.
 func scan(src string) ([]token, *Problem) {
-	s := scanner{src: src, line: 1, toks: make([]token, 0, len(src)/5+8), indents: []indent{{}}}
+	s := scanner{src: src, line: 1, toks: make([]token, 0, len(src)/4+16), indents: []indent{{}}}
 	s.pos = len(src) - len(strings.TrimPrefix(src, "\ufeff"))
 	s.start = s.pos
 	for s.problem == nil && s.logicalLine() {
