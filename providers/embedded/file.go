@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"filippo.io/age"
@@ -162,42 +161,6 @@ func unseal(op string, sealed []byte, identities []age.Identity) (*document, err
 		return nil, invalid(err)
 	}
 	return d, nil
-}
-
-// readFile reads a regular file of at most limit bytes. Where follow is
-// false a symbolic link is Refused: the file would be replaced, not its target.
-func readFile(op, path string, limit int64, follow bool) ([]byte, fs.FileInfo, error) {
-	if info, err := os.Lstat(path); err == nil && !follow && !info.Mode().IsRegular() {
-		return nil, nil, fault.Newf(fault.Refused, op, "remove it, or name another file", "%s is not a regular file (%s)", path, info.Mode().Type())
-	}
-	flags := os.O_RDONLY | nonBlock
-	if !follow {
-		flags |= noFollow
-	}
-	f, err := os.OpenFile(path, flags, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, fault.Newf(fault.Refused, op, "name another file", "%s is not a regular file", path)
-	}
-	if info.Size() > limit {
-		return nil, nil, fault.Newf(fault.Invalid, op, "", "%s has %d bytes, more than the %d it may have", path, info.Size(), limit)
-	}
-	b := make([]byte, info.Size()+1)
-	n, err := io.ReadFull(f, b)
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return b[:n], info, nil
-	}
-	if err == nil {
-		err = errors.New("it grew while it was read")
-	}
-	return nil, nil, err
 }
 
 // classify gives an error of the file system its kind; faults stay what they are.

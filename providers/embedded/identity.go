@@ -97,12 +97,22 @@ func NewRecovery() (Recipient, secret.Value, error) {
 // has one. Errors: NotFound, Denied (mode, passphrase), Invalid.
 func readIdentities(path string, ask Ask) ([]age.Identity, error) {
 	op := "read identity " + path
-	data, info, err := readFile(op, path, maxIdentity, true)
+	// Unlike the store it may be a link: it is only read, and people keep such
+	// files in places of their own.
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, classify(err, op, identityHint)
 	}
-	if problem, hint := modeProblem(path, info); problem != "" {
+	info, err := os.Stat(target)
+	if err != nil {
+		return nil, classify(err, op, identityHint)
+	}
+	if problem, hint := modeProblem(target, info); info.Mode().IsRegular() && problem != "" {
 		return nil, fault.New(fault.Denied, op, problem, hint)
+	}
+	data, err := atomicfile.Read(target, maxIdentity)
+	if err != nil {
+		return nil, err
 	}
 	text := data
 	if bytes.HasPrefix(data, []byte(ageHeader)) || bytes.HasPrefix(data, []byte(armor.Header)) {

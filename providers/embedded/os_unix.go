@@ -5,14 +5,6 @@ package embedded
 import (
 	"fmt"
 	"io/fs"
-
-	"golang.org/x/sys/unix"
-)
-
-const (
-	noFollow = unix.O_NOFOLLOW
-	// A FIFO in the file's place must not hold the open for ever.
-	nonBlock = unix.O_NONBLOCK
 )
 
 // modeProblem says what is wrong with a secret file's mode, and what to type.

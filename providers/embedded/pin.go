@@ -105,12 +105,12 @@ func (s *Store) readPins(op, store string) (pins, error) {
 
 // readJSON returns nil where the file does not exist.
 func readJSON[T any](op, path string) (*T, error) {
-	data, _, err := readFile(op, path, maxPin, false)
+	data, err := atomicfile.Read(path, maxPin)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, classify(err, op, "")
+		return nil, err
 	}
 	v := new(T)
 	dec := json.NewDecoder(bytes.NewReader(data))
@@ -121,8 +121,8 @@ func readJSON[T any](op, path string) (*T, error) {
 	return v, nil
 }
 
-// judge compares d with what is remembered. It returns whether there is
-// something new to remember and what the operator should hear about it.
+// judge compares d with what is remembered, and returns what the operator
+// should hear about it.
 // Errors: Invalid (forged, or another store), RolledBack.
 func judge(op string, d *document, known pins) (news []string, err error) {
 	if at := known.place; at != nil && at.Store != d.Store {

@@ -3,11 +3,8 @@ package embedded_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,7 +14,6 @@ import (
 	"filippo.io/age"
 
 	"envctl/internal/fault"
-	"envctl/internal/realtest"
 	"envctl/internal/secret"
 	"envctl/providers"
 	"envctl/providers/embedded"
@@ -380,71 +376,6 @@ func TestLinksAndOddFiles(t *testing.T) {
 	}
 }
 
-func TestIdentityFile(t *testing.T) {
-	t.Parallel()
-	c := desk(t, newFile(t), "alice")
-	set(t, created(t, c), providers.Absent, "K", "v")
-	id := slurp(t, c.Identity)
-	_, err := embedded.GenerateIdentity(t.Context(), c.Identity, secret.Value{})
-	fails(t, "generate over it", err, fault.Conflict)
-	if !bytes.Equal(slurp(t, c.Identity), id) {
-		t.Error("the identity was replaced")
-	}
-	for _, mode := range []os.FileMode{0o640, 0o604, 0o644, 0o666} {
-		must(t, os.Chmod(c.Identity, mode))
-		err := read(embedded.Open(c))
-		fails(t, "an open identity", err, fault.Denied)
-		if want := "chmod 600 " + c.Identity; fault.HintOf(err) != want {
-			t.Errorf("the hint is %q, want %q", fault.HintOf(err), want)
-		}
-	}
-	must(t, os.Chmod(c.Identity, 0o400))
-	must(t, read(embedded.Open(c)))
-	must(t, os.Chmod(c.Identity, 0o600))
-	for _, bad := range []string{"", "# only a comment\n", "AGE-SECRET-KEY-1BROKEN\n", string(id) + "canary-line\n"} {
-		must(t, os.WriteFile(c.Identity, []byte(bad), 0o600))
-		err := read(embedded.Open(c))
-		fails(t, "a broken identity", err, fault.Invalid)
-		if strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "BROKEN") {
-			t.Errorf("the error quotes the file: %v", err)
-		}
-	}
-	must(t, os.Remove(c.Identity))
-	fails(t, "no identity", read(embedded.Open(c)), fault.NotFound)
-	must(t, os.Symlink(filepath.Join(t.TempDir(), "x"), c.Identity))
-	fails(t, "a dangling link", read(embedded.Open(c)), fault.NotFound)
-}
-
-func TestPassphrase(t *testing.T) {
-	t.Parallel()
-	c := desk(t, newFile(t), "alice")
-	must(t, os.Remove(c.Identity))
-	if _, err := embedded.GenerateIdentity(t.Context(), c.Identity, secret.New("correct horse")); err != nil {
-		t.Fatal(err)
-	}
-	if b := slurp(t, c.Identity); bytes.Contains(b, []byte("SECRET-KEY")) {
-		t.Error("the identity stands in clear")
-	}
-	asked, answer := 0, "correct horse"
-	c.Passphrase = func(string) (secret.Value, error) { asked++; return secret.New(answer), nil }
-	s := created(t, c)
-	set(t, s, providers.Absent, "K", "v")
-	if got := get(t, s, "K"); got != "v" || asked != 1 {
-		t.Errorf("read %q after asking %d times", got, asked)
-	}
-	answer = "wrong"
-	fails(t, "wrong passphrase", read(embedded.Open(c)), fault.Denied)
-	answer = ""
-	fails(t, "empty passphrase", read(embedded.Open(c)), fault.Denied)
-	stop := errors.New("interrupted at the prompt")
-	c.Passphrase = func(string) (secret.Value, error) { return secret.Value{}, stop }
-	if err := read(embedded.Open(c)); !errors.Is(err, stop) {
-		t.Errorf("no answer: %v", err)
-	}
-	c.Passphrase = nil
-	fails(t, "no one to ask", read(embedded.Open(c)), fault.Denied)
-}
-
 func TestPins(t *testing.T) {
 	t.Parallel()
 	c := desk(t, newFile(t), "alice")
@@ -498,103 +429,5 @@ func TestPins(t *testing.T) {
 	}
 	if len(heard) == 0 {
 		t.Error("nothing was said of pins that cannot be kept")
-	}
-}
-
-func TestReport(t *testing.T) {
-	t.Parallel()
-	c := desk(t, newFile(t), "alice")
-	recovery, _, err := embedded.NewRecovery()
-	must(t, err)
-	s := created(t, c, recovery)
-	set(t, s, providers.Absent, "A", "1")
-	set(t, s, providers.Any, "B", "2")
-	r, err := s.Verify(t.Context())
-	must(t, err)
-	if r.File != c.File || r.Revision.Number != 3 || r.Revision.Author != "alice" || r.Revision.Time.IsZero() || len(r.Revision.Parents) != 1 ||
-		len(r.Recipients) != 2 || r.Paths != 1 || r.Versions != 2 || r.Values != 3 || r.FirstUse || r.Seen != 3 || r.Store == "" || r.Key == "" {
-		t.Errorf("the report is %+v", r)
-	}
-	h, err := s.History(t.Context(), app)
-	must(t, err)
-	if h[1].Author != "alice" {
-		t.Errorf("version 2 is by %q", h[1].Author)
-	}
-	elsewhere := c
-	elsewhere.PinDir = t.TempDir()
-	if r, err := embedded.Open(elsewhere).Verify(t.Context()); err != nil || !r.FirstUse || r.Seen != 0 {
-		t.Errorf("elsewhere: %+v, %v", r, err)
-	}
-}
-
-// C19, and what is too much is refused in words with the old file untouched.
-func TestSizes(t *testing.T) {
-	t.Parallel()
-	c := desk(t, newFile(t), "alice")
-	s := created(t, c)
-	many := providers.Patch{}
-	for i := range 10_000 {
-		many[fmt.Sprintf("KEY_%05d", i)] = secret.New(fmt.Sprint("value ", i))
-	}
-	_, err := s.Write(t.Context(), app, providers.Absent, many)
-	must(t, err)
-	set(t, s, providers.Any, "KEY_05000", "changed")
-	b, err := embedded.Open(c).Read(t.Context(), app, providers.Latest)
-	must(t, err)
-	if len(b.Values) != 10_000 || b.Values["KEY_05000"].Reveal() != "changed" || b.Values["KEY_09999"].Reveal() != "value 9999" {
-		t.Errorf("%d keys are there", len(b.Values))
-	}
-	before := slurp(t, c.File)
-	_, err = s.Write(t.Context(), app, providers.Any, providers.Patch{"BIG": secret.New(strings.Repeat("x", embedded.MaxValue+1))})
-	if !fault.Is(err, fault.Refused) || !strings.Contains(err.Error(), "BIG") {
-		t.Errorf("a value beyond the limit: %v", err)
-	}
-	huge := providers.Patch{}
-	for i := range embedded.MaxFile / embedded.MaxValue {
-		huge[fmt.Sprint("BIG", i)] = secret.New(strings.Repeat("x", embedded.MaxValue))
-	}
-	_, err = s.Write(t.Context(), app, 2, huge)
-	fails(t, "a file beyond the limit", err, fault.Refused)
-	for _, key := range []string{"", "\xff"} {
-		_, err = s.Write(t.Context(), app, 2, providers.Patch{key: secret.New("v")})
-		if !fault.Is(err, fault.Refused) {
-			t.Errorf("key %q: %v", key, err)
-		}
-	}
-	if !bytes.Equal(slurp(t, c.File), before) {
-		t.Error("a refused write changed the file")
-	}
-}
-
-// A small file must not unpack into more than memory holds.
-func TestUnpackingIsBounded(t *testing.T) {
-	t.Parallel()
-	if err := embedded.Bomb(); err == nil || !strings.Contains(err.Error(), "more than") {
-		t.Errorf("a bomb is taken for a document: %v", err)
-	}
-}
-
-// Without envctl, age and a JSON reader are enough to get at the values, and
-// an identity that age made is as good as ours.
-func TestReadableByAge(t *testing.T) {
-	t.Parallel()
-	ageTool, keygen := realtest.Tool(t, "age"), realtest.Tool(t, "age-keygen")
-	c := desk(t, newFile(t), "alice")
-	must(t, os.Remove(c.Identity))
-	if out, err := exec.CommandContext(t.Context(), keygen, "-o", c.Identity).CombinedOutput(); err != nil {
-		t.Fatalf("age-keygen: %v: %s", err, out)
-	}
-	set(t, created(t, c), providers.Absent, "K", "bytes \xff\x00")
-	plain, err := exec.CommandContext(t.Context(), ageTool, "-d", "-i", c.Identity, c.File).Output()
-	must(t, err)
-	_, body, _ := bytes.Cut(plain, []byte("\n"))
-	var d struct {
-		Paths map[string]struct {
-			Versions []struct{ Set map[string][]byte }
-		}
-	}
-	must(t, json.Unmarshal(body, &d))
-	if got := d.Paths[app.String()].Versions[0].Set["K"]; string(got) != "bytes \xff\x00" {
-		t.Errorf("age and JSON read %q", got)
 	}
 }

@@ -71,50 +71,62 @@ func refuse(verb string, p naming.Path) error {
 // store hides s but for reading.
 type store struct{ s providers.Store }
 
+// Read reads as the store does.
 func (r store) Read(ctx context.Context, p naming.Path, v providers.Version) (providers.Bundle, error) {
 	return r.s.Read(ctx, p, v)
 }
 
+// History reads as the store does.
 func (r store) History(ctx context.Context, p naming.Path) ([]providers.Revision, error) {
 	return r.s.History(ctx, p)
 }
 
+// List reads as the store does.
 func (r store) List(ctx context.Context, prefix naming.Path) ([]naming.Path, error) {
 	return r.s.List(ctx, prefix)
 }
 
+// Write is refused.
 func (r store) Write(_ context.Context, p naming.Path, _ providers.Version, _ providers.Patch) (providers.Version, error) {
 	return 0, refuse("write", p)
 }
 
+// Describe names the store.
 func (r store) Describe() string { return r.s.Describe() }
 
 type lifecycle struct{}
 
+// Delete is refused.
 func (lifecycle) Delete(_ context.Context, p naming.Path, _ ...providers.Version) error {
 	return refuse("delete", p)
 }
 
+// Undelete is refused.
 func (lifecycle) Undelete(_ context.Context, p naming.Path, _ ...providers.Version) error {
 	return refuse("restore", p)
 }
 
+// Destroy is refused.
 func (lifecycle) Destroy(_ context.Context, p naming.Path, _ ...providers.Version) error {
 	return refuse("destroy", p)
 }
 
+// Purge is refused.
 func (lifecycle) Purge(_ context.Context, p naming.Path) error { return refuse("purge", p) }
 
 type metadata struct{ m providers.Metadata }
 
+// Meta reads as the store does.
 func (r metadata) Meta(ctx context.Context, p naming.Path) (providers.Meta, error) {
 	return r.m.Meta(ctx, p)
 }
 
+// PatchMeta is refused.
 func (metadata) PatchMeta(_ context.Context, p naming.Path, _ map[string]string) error {
 	return refuse("change metadata of", p)
 }
 
+// SetMaxVersions is refused.
 func (metadata) SetMaxVersions(_ context.Context, p naming.Path, _ int) error {
 	return refuse("change metadata of", p)
 }
