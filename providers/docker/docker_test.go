@@ -214,6 +214,9 @@ func TestProcessesHaveTheirOwnValues(t *testing.T) {
 			t.Errorf("process %d started %s after its container", i, late)
 		}
 	}
+	if ps[1].PPID != ps[0].PID {
+		t.Errorf("the child's parent is %d, not %d", ps[1].PPID, ps[0].PID)
+	}
 	if ps[0].PID != c.PID {
 		t.Errorf("pid %d, the engine says %d", ps[0].PID, c.PID)
 	}

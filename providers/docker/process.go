@@ -34,15 +34,24 @@ func (e *Engine) Processes(ctx context.Context, c providers.Container) ([]provid
 	if c.PID == 0 {
 		return nil, nil
 	}
-	var here []sighting
-	if e.local {
-		var err error
-		if here, err = e.scan(ctx, c.ID); err != nil {
+	var here []providers.Process
+	for try := 0; e.local && try < 100; try++ {
+		seen, err := e.scan(ctx, c.ID)
+		if err != nil {
 			return nil, err
 		}
-		if len(here) > 0 && !slices.ContainsFunc(here, func(s sighting) bool { return errors.Is(s.err, fs.ErrPermission) }) {
-			return processes(here, c, c.PID), nil
+		// Only the engine's own helper, which becomes the container's first process
+		// in a moment: look again.
+		if here = processes(seen, c, c.PID); len(here) > 0 || len(seen) == 0 {
+			break
 		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if len(here) > 0 && !slices.ContainsFunc(here, func(p providers.Process) bool { return fault.Is(p.Err, fault.Denied) }) {
+		return here, nil
 	}
 	there, why := e.ask(ctx, c)
 	switch {
@@ -51,7 +60,7 @@ func (e *Engine) Processes(ctx context.Context, c providers.Container) ([]provid
 	case ctx.Err() != nil || fault.Is(why, fault.Unavailable, fault.Interrupted):
 		return nil, why
 	case len(here) > 0:
-		return processes(here, c, c.PID), nil
+		return here, nil
 	}
 	return e.top(ctx, c, why)
 }
@@ -75,7 +84,7 @@ func processes(seen []sighting, c providers.Container, main int) []providers.Pro
 	var found []providers.Process
 	began := make(map[int]int64, len(seen))
 	for _, s := range seen {
-		comm, state, start, ok := parseStat(s.stat)
+		comm, state, ppid, start, ok := parseStat(s.stat)
 		if !ok || state == 'Z' || state == 'X' || !settled(s) {
 			continue // ended, or ending
 		}
@@ -86,7 +95,7 @@ func processes(seen []sighting, c providers.Container, main int) []providers.Pro
 		if engineHelper(comm, exe, s.environ) {
 			continue
 		}
-		p := providers.Process{PID: s.pid, Exe: exe}
+		p := providers.Process{PID: s.pid, PPID: ppid, Exe: exe}
 		if s.err != nil {
 			p.Err = configurationOnly(fault.Denied, "its environment may not be read", "run envctl as root or as the process's user")
 		} else if p.Env, ok = parseEnviron(s.environ); !ok {
@@ -117,17 +126,18 @@ func engineHelper(comm, exe string, environ []byte) bool {
 }
 
 // parseStat reads /proc/<pid>/stat: the name in parentheses may hold anything.
-func parseStat(b []byte) (comm string, state byte, start int64, ok bool) {
+func parseStat(b []byte) (comm string, state byte, ppid int, start int64, ok bool) {
 	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
 	if open < 0 || end < open {
-		return "", 0, 0, false
+		return "", 0, 0, 0, false
 	}
 	fields := strings.Fields(string(b[end+1:]))
 	if len(fields) < 20 || len(fields[0]) != 1 {
-		return "", 0, 0, false
+		return "", 0, 0, 0, false
 	}
-	start, err := strconv.ParseInt(fields[19], 10, 64)
-	return string(b[open+1 : end]), fields[0][0], start, err == nil
+	ppid, err := strconv.Atoi(fields[1])
+	start, err2 := strconv.ParseInt(fields[19], 10, 64)
+	return string(b[open+1 : end]), fields[0][0], ppid, start, err == nil && err2 == nil
 }
 
 // settled tells whether an empty environment really is one. It also reads as

@@ -87,7 +87,7 @@ func TestOverSSH(t *testing.T) {
 			t.Errorf("process %d: %+v, KEY is %s", i, p, value(p.Env["KEY"]))
 		}
 	}
-	if ps[0].PID != 1 {
+	if ps[0].PID != 1 || ps[1].PPID != 1 {
 		t.Errorf("pid %d", ps[0].PID)
 	}
 

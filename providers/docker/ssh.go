@@ -65,7 +65,7 @@ func dialSSH(ctx context.Context, args []string, env func(string) string) (net.C
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
 	}
-	c := &sshConn{cmd: cmd}
+	c := &sshConn{cmd: cmd, asked: make(chan struct{})}
 	cmd.Stderr = &c.said
 	cmd.WaitDelay = time.Second
 	if c.in, err = cmd.StdinPipe(); err != nil {
@@ -87,10 +87,16 @@ type sshConn struct {
 	said tail
 	once sync.Once
 	err  error
+
+	asking sync.Once
+	asked  chan struct{}
 }
 
-// Read reports the end of the ssh program as the reason it gave.
+// Read reports the end of the ssh program as the reason it gave. It waits for
+// the first request: what is said before it is no answer, and net/http would
+// print it on standard error.
 func (c *sshConn) Read(b []byte) (int, error) {
+	<-c.asked
 	n, err := c.out.Read(b)
 	if err != nil && n == 0 {
 		if why := c.wait(false); why != nil {
@@ -101,6 +107,7 @@ func (c *sshConn) Read(b []byte) (int, error) {
 }
 
 func (c *sshConn) Write(b []byte) (int, error) {
+	c.asking.Do(func() { close(c.asked) })
 	n, err := c.in.Write(b)
 	if err != nil {
 		if why := c.wait(false); why != nil {
@@ -112,6 +119,7 @@ func (c *sshConn) Write(b []byte) (int, error) {
 
 // Close ends the program.
 func (c *sshConn) Close() error {
+	c.asking.Do(func() { close(c.asked) })
 	_ = c.wait(true)
 	return nil
 }
