@@ -75,13 +75,17 @@ func (t *Template) analyse() error {
 		return t.Paths[i].Line < t.Paths[j].Line || t.Paths[i].Line == t.Paths[j].Line && t.Paths[i].Column < t.Paths[j].Column
 	})
 	t.Inputs = uniqueInputs(a.inputs)
-	sort.SliceStable(t.Inputs, func(i, j int) bool {
-		return t.Inputs[i].Line < t.Inputs[j].Line || t.Inputs[i].Line == t.Inputs[j].Line && t.Inputs[i].Column < t.Inputs[j].Column
-	})
+	sortInputs(t.Inputs)
 	slices.Sort(a.envs)
 	t.Envs = slices.Compact(a.envs)
 	sort.SliceStable(t.Problems, func(i, j int) bool { return t.Problems[i].Line < t.Problems[j].Line })
 	return nil
+}
+
+func sortInputs(in []Input) {
+	sort.SliceStable(in, func(i, j int) bool {
+		return in[i].Line < in[j].Line || in[i].Line == in[j].Line && in[i].Column < in[j].Column
+	})
 }
 
 func uniqueInputs(in []Input) []Input {
@@ -184,6 +188,7 @@ func (a *analysis) branch(b *parse.BranchNode, dot value, inner func(value) valu
 		a.vars[i].value = union(then[i].value, a.vars[i].value)
 	}
 	a.vars = a.vars[:mark]
+	after, a.states = a.states, after
 	a.merge(after)
 }
 
@@ -226,12 +231,13 @@ func (a *analysis) repeat(b *parse.BranchNode, dot value) {
 	}
 	a.arms, a.conds = a.arms[:len(a.arms)-1], a.conds[:len(a.conds)-1]
 	a.vars = a.vars[:mark]
+	after, a.states = a.states, after
 	a.merge(after)
 }
 
 // merge adds states to the current ones, each once.
 func (a *analysis) merge(more []state) {
-	all := append(slices.Clone(more), a.states...)
+	all := append(slices.Clone(a.states), more...)
 	seen := map[string]bool{}
 	a.states = a.states[:0:0]
 	for _, s := range all {
@@ -449,6 +455,7 @@ func (v *TemplateVariable) finish() {
 		}
 	}
 	v.Inputs = uniqueInputs(inputs)
+	sortInputs(v.Inputs)
 	slices.Sort(v.Envs)
 	v.Envs = slices.Compact(v.Envs)
 	slices.Sort(v.Quotings)

@@ -135,8 +135,9 @@ func (c *checker) missing() {
 			continue
 		}
 		for _, a := range c.r.anomalies {
-			if a != "" && strings.Contains(out, a) {
-				c.problem(RuleMissingValue, name, line, "%s: a value that is formatted here is missing or of the wrong kind", complaint(a))
+			// A variable may carry what printf made to another place.
+			if (a.segment == i || strings.Contains(a.text, "%!")) && strings.Contains(out, a.text) {
+				c.problem(RuleMissingValue, name, line, "%s: a value that is formatted here is missing or of the wrong kind", complaint(a.text))
 			}
 		}
 	}

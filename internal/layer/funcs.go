@@ -328,7 +328,7 @@ func (r *renderer) counted(name string, fn any) any {
 			if res[0].Kind() == reflect.String {
 				n += res[0].Len()
 				if strings.HasPrefix(name, "to") && len(args) == 1 && args[0].Kind() == reflect.Interface && args[0].IsNil() {
-					r.anomalies = append(r.anomalies, res[0].String())
+					r.anomaly(res[0].String())
 				}
 			}
 			err = r.step(n)

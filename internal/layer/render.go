@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 	"text/template"
 	"text/template/parse"
@@ -62,7 +62,7 @@ type RenderedVariable struct {
 // Bounds of a rendering: what text/template itself does not limit.
 const (
 	maxOutput  = 16 << 20
-	maxSteps   = 1_000_000
+	maxSteps   = 300_000
 	maxWork    = 256 << 20 // bytes that functions make
 	maxFetches = 8         // at once
 )
@@ -73,27 +73,54 @@ var (
 )
 
 // Render executes t as Vault Agent would: the same engine, the same functions,
-// limited to the allow-list. The paths that env alone decides are read at
-// once, all others when they are reached. An error of Secret keeps its kind; a
-// template that cannot be executed is Invalid. A missing value is not an
-// error, as in Vault Agent: it is in the text, and in Problems.
+// limited to the allow-list, pass after pass until no secret is missing, all
+// paths that can be foreseen read at once. An error of Secret keeps its
+// kind; a template that Vault Agent could not execute is Invalid. A missing
+// value is not an error, as in Vault Agent: it is in the text, and in Problems.
 func Render(ctx context.Context, t *Template, in RenderInput) (Rendered, error) {
-	r := &renderer{ctx: ctx, t: t, in: in, secrets: map[string]*secretResult{}}
-	if err := r.prefetch(t.reached(in.Env)); err != nil {
-		return Rendered{}, err
+	r := newRenderer(ctx, t, in)
+	known := map[string]*secretResult{}
+	fetched := known
+	for pass := 0; ; pass++ {
+		out, missing, err := r.execute(known)
+		switch {
+		case err != nil && len(missing) > 0 && r.cause == nil:
+			f := fault.Wrap(r.failure(err), fault.Invalid, "",
+				"Vault Agent runs a template before it has its secrets, and stops on an error then: put this inside {{ with secret … }}")
+			return Rendered{}, f
+		case err != nil:
+			return Rendered{}, r.failure(err)
+		case len(missing) == 0:
+			return r.result(known, out), nil
+		case pass > MaxDepth:
+			return Rendered{}, fault.New(fault.Invalid, "render "+t.File, "each secret leads to another one", "")
+		case pass == 0:
+			paths := t.reached(in.Env)
+			for _, p := range missing {
+				if !slices.Contains(paths, p) {
+					paths = append(paths, p)
+				}
+			}
+			fetched, err = r.fetchAll(paths)
+		default:
+			var more map[string]*secretResult
+			more, err = r.fetchAll(slices.DeleteFunc(slices.Clone(missing), func(p string) bool { return fetched[p] != nil }))
+			maps.Copy(fetched, more)
+		}
+		if err != nil {
+			return Rendered{}, err
+		}
+		for _, p := range missing {
+			known[p] = fetched[p]
+		}
 	}
-	out, err := r.execute()
-	if err != nil {
-		return Rendered{}, r.failure(err)
-	}
-	res := Rendered{Text: secret.New(out)}
-	for p := range r.secrets {
-		res.Paths = append(res.Paths, p)
-	}
-	sort.Strings(res.Paths)
+}
+
+func (r *renderer) result(known map[string]*secretResult, out string) Rendered {
+	res := Rendered{Text: secret.New(out), Paths: slices.Sorted(maps.Keys(known))}
 	c := newChecker(r, out)
 	res.Variables, res.Problems = c.variables, c.problems
-	return res, nil
+	return res
 }
 
 // secretResult has the fields of consul-template's Secret that a KV read fills.
@@ -111,49 +138,74 @@ type segment struct {
 	text   bool
 }
 
+// anomaly is what a function made of a missing value.
+type anomaly struct {
+	segment int
+	text    string
+}
+
+// anomaly notes such a text; a template in a loop makes no more than a thousand.
+func (r *renderer) anomaly(text string) {
+	if len(r.anomalies) < 1000 {
+		r.anomalies = append(r.anomalies, anomaly{len(r.segments) - 1, text})
+	}
+}
+
 type renderer struct {
-	ctx     context.Context
-	t       *Template
-	in      RenderInput
+	ctx   context.Context
+	t     *Template
+	in    RenderInput
+	root  *template.Template
+	nodes []segment // by mark
+
+	// Of one pass:
 	secrets map[string]*secretResult
-	dry     map[string]bool // paths a dry run has met; nil in a real one
+	dry     bool     // every secret is there and empty
+	missing []string // paths asked for that secrets lacks, in order
 
 	out       bytes.Buffer
 	segments  []segment
-	nodes     []segment // by mark
 	steps     int
 	work      int
-	anomalies []string // what printf and friends made of missing values
-	cause     error    // what a function of ours failed with
+	anomalies []anomaly
+	cause     error // what a function of ours failed with
+}
+
+func newRenderer(ctx context.Context, t *Template, in RenderInput) *renderer {
+	r := &renderer{ctx: ctx, t: t, in: in}
+	r.root = template.New("template").Funcs(r.functions()).Option("missingkey=zero")
+	for _, name := range slices.Sorted(maps.Keys(t.trees)) {
+		tree := t.trees[name].Copy()
+		r.mark(tree.Root)
+		// Only a name used twice is refused, and these are a map's keys.
+		r.root = template.Must(r.root.AddParseTree(name, tree))
+	}
+	return r
+}
+
+// execute runs the template once with the secrets that are known and returns
+// the others that it asked for.
+func (r *renderer) execute(known map[string]*secretResult) (string, []string, error) {
+	r.secrets, r.missing, r.segments, r.anomalies, r.cause = known, nil, nil, nil, nil
+	r.steps, r.work = 0, 0
+	r.out.Reset()
+	err := r.root.ExecuteTemplate(r, "template", nil)
+	return r.out.String(), r.missing, err
 }
 
 // reached returns the paths that a rendering in env reads for certain, in
-// order: those it meets while every secret is empty.
+// order: those it meets while every secret is there and empty.
 func (t *Template) reached(env map[string]string) []string {
-	r := &renderer{ctx: context.Background(), t: t, in: RenderInput{Env: env}, secrets: map[string]*secretResult{}, dry: map[string]bool{}}
-	// A dry run may well fail: the real one says so, with values.
-	_, _ = r.execute()
-	var paths []string
-	for _, p := range t.Paths { // in the template's order
-		if s, ok := p.Resolve(env); ok {
-			if s = cleanPath(s); r.dry[s] && !slices.Contains(paths, s) {
-				paths = append(paths, s)
-			}
-		}
-	}
-	var rest []string
-	for s := range r.dry {
-		if !slices.Contains(paths, s) {
-			rest = append(rest, s)
-		}
-	}
-	sort.Strings(rest)
-	return append(paths, rest...)
+	r := newRenderer(context.Background(), t, RenderInput{Env: env})
+	r.dry = true
+	// This may well fail for want of a value: the real passes say so.
+	_, paths, _ := r.execute(nil)
+	return paths
 }
 
 func cleanPath(s string) string { return strings.Trim(strings.TrimSpace(s), "/") }
 
-func (r *renderer) prefetch(paths []string) error {
+func (r *renderer) fetchAll(paths []string) (map[string]*secretResult, error) {
 	results := make([]*secretResult, len(paths))
 	g, ctx := errgroup.WithContext(r.ctx)
 	g.SetLimit(maxFetches)
@@ -164,12 +216,13 @@ func (r *renderer) prefetch(paths []string) error {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return err
+		return nil, err
 	}
+	all := make(map[string]*secretResult, len(paths))
 	for i, p := range paths {
-		r.secrets[p] = results[i]
+		all[p] = results[i]
 	}
-	return nil
+	return all, nil
 }
 
 func (r *renderer) fetch(ctx context.Context, path string) (*secretResult, error) {
@@ -204,19 +257,16 @@ func (r *renderer) secret(args ...string) (any, error) {
 	if path == "" {
 		return nil, errors.New("secret: an empty path")
 	}
-	if r.dry != nil {
-		r.dry[path] = true
-		return &secretResult{Data: map[string]any{"data": map[string]any{}, "metadata": map[string]any{}}}, nil
-	}
 	if s := r.secrets[path]; s != nil {
 		return s, nil
 	}
-	s, err := r.fetch(r.ctx, path)
-	if err != nil {
-		return nil, err
+	if !slices.Contains(r.missing, path) {
+		r.missing = append(r.missing, path)
 	}
-	r.secrets[path] = s
-	return s, nil
+	if r.dry {
+		return &secretResult{Data: map[string]any{"data": map[string]any{}, "metadata": map[string]any{}}}, nil
+	}
+	return nil, nil
 }
 
 // Write takes the template's output, up to maxOutput.
@@ -243,21 +293,6 @@ func (r *renderer) step(n int) error {
 		return nil
 	}
 	return r.cause
-}
-
-func (r *renderer) execute() (string, error) {
-	root := template.New("template").Funcs(r.functions()).Option("missingkey=zero")
-	for name, tree := range r.t.trees {
-		tree = tree.Copy()
-		r.mark(tree.Root)
-		if _, err := root.AddParseTree(name, tree); err != nil {
-			return "", err
-		}
-	}
-	if err := root.ExecuteTemplate(r, "template", nil); err != nil {
-		return "", err
-	}
-	return r.out.String(), nil
 }
 
 const markFunction = "envctlMark"
@@ -354,7 +389,7 @@ func (r *renderer) bounded(fn func(...any) string, name string) func(...any) (st
 	return func(args ...any) (string, error) {
 		s := fn(args...)
 		if strings.HasPrefix(name, "print") && slices.Contains(args, nil) {
-			r.anomalies = append(r.anomalies, strings.TrimSpace(s))
+			r.anomaly(strings.TrimSpace(s))
 		}
 		return s, r.step(len(s))
 	}
@@ -362,13 +397,13 @@ func (r *renderer) bounded(fn func(...any) string, name string) func(...any) (st
 
 // suspect notes a text in which printf complains about a missing or wrong value.
 func (r *renderer) suspect(s, format string, args []any) {
-	if !strings.Contains(s, "%!") || len(r.anomalies) > 1000 {
+	if !strings.Contains(s, "%!") {
 		return
 	}
 	if !slices.Contains(args, nil) && (strings.Contains(format, "%!") || strings.Contains(fmt.Sprint(args...), "%!")) {
 		return // the value itself has a %!
 	}
-	r.anomalies = append(r.anomalies, s)
+	r.anomaly(s)
 }
 
 // failure turns an error of the engine into one without values.

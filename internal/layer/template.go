@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -166,17 +165,16 @@ func ParseTemplate(file string, src []byte) (*Template, error) {
 	return t, nil
 }
 
-var templateError = regexp.MustCompile(`^template: template:(\d+)(?::\d+)?: `)
-
-// syntaxError takes the parser's message apart: matching its text is the
-// only way to its line.
+// syntaxError takes the parser's message apart (template: NAME:LINE: text):
+// matching its text is the only way to its line.
 func syntaxError(s string) (int, string) {
-	m := templateError.FindStringSubmatch(s)
-	if m == nil {
+	rest, ok := strings.CutPrefix(s, "template: template:")
+	number, message, found := strings.Cut(rest, ": ")
+	line, err := strconv.Atoi(number)
+	if !ok || !found || err != nil {
 		return 0, s
 	}
-	line, _ := strconv.Atoi(m[1]) // the expression allows digits only
-	return line, s[len(m[0]):]
+	return line, message
 }
 
 func syntaxHint(message string) string {

@@ -142,6 +142,7 @@ func (s *shell) run(words []*word, operator string) {
 	if len(words) == 0 {
 		if operator != "\n" && operator != ";" {
 			s.problem(s.line, "", Executes, "the shell reads "+operator+" as an operator")
+			s.pos = s.lineEnd(s.pos)
 		}
 		return
 	}
@@ -165,6 +166,7 @@ func (s *shell) run(words []*word, operator string) {
 	}
 	if operator != "\n" && operator != ";" {
 		s.problem(first.line, first.name, Executes, "the shell reads "+operator+" as an operator")
+		s.pos = s.lineEnd(s.pos)
 		if first.name != "" {
 			s.raw(first)
 			return
