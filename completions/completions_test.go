@@ -199,8 +199,10 @@ func (s *shell) complete(candidates, line string) (asked, ran []string) {
 		s.t.Fatalf("%s asked %q", s.name, asked)
 	}
 	time.Sleep(30 * time.Millisecond) // zsh drops what it would list when keys wait
+	enter := len(s.output())
 	s.send("\r")
 	s.wait("the run of "+line, func() bool { return len(runs(s.t, s.dir)) > before+1 })
+	s.wait("the next prompt", func() bool { return strings.Contains(s.output()[enter:], ready) })
 	return asked[2:], runs(s.t, s.dir)[before+1]
 }
 
@@ -222,6 +224,11 @@ func (s *shell) abandon(candidates, line string) [][]string {
 	s.wait(mark, func() bool {
 		all := runs(s.t, s.dir)
 		return len(all) > 0 && slices.Equal(all[len(all)-1], []string{mark})
+	})
+	// Until the shell prompts, the terminal itself would take ^U.
+	s.wait("the next prompt", func() bool {
+		out := s.output()
+		return strings.Contains(out[max(0, strings.LastIndex(out, mark)):], ready)
 	})
 	all := runs(s.t, s.dir)
 	return all[before : len(all)-1]
@@ -273,8 +280,11 @@ func examples() []example {
 		{"plain\n", `envctl get "pl`, []string{"get", "pl"}, []string{"get", "plain"}},
 		{"plain\n", `envctl "get" 'a'"b" pl`, []string{"get", "ab", "pl"}, []string{"get", "ab", "plain"}},
 		{"é–ü\n", "envctl get é", []string{"get", "é"}, []string{"get", "é–ü"}},
-		{"x$(touch pwned)`touch pwned`;touch pwned;'\"&|<>*?~!#\\\tits\n", "envctl get x", []string{"get", "x"},
-			[]string{"get", "x$(touch pwned)`touch pwned`;touch pwned;'\"&|<>*?~!#\\"}},
+		{
+			"x$(touch pwned)`touch pwned`;touch pwned;'\"&|<>*?~!#\\\tits\n", "envctl get x",
+			[]string{"get", "x"},
+			[]string{"get", "x$(touch pwned)`touch pwned`;touch pwned;'\"&|<>*?~!#\\"},
+		},
 		{"zzz\x1b]52;c;AAAA\x07\nzoo\n", "envctl get z", []string{"get", "z"}, []string{"get", "zoo"}},
 		{"", "envctl get nothing", []string{"get", "nothing"}, []string{"get", "nothing"}},
 		{"fail", "envctl get C", []string{"get", "C"}, []string{"get", "C"}},
@@ -288,9 +298,11 @@ func examples() []example {
 // hostile lines must do nothing before Enter.
 func hostile() []string {
 	var lines []string
-	for _, word := range []string{"$(touch pwned)", "$(touch pwned)x", "`touch pwned`", "`touch pwned`/", "\"$(touch pwned)", "\"`touch pwned`", "'$(touch pwned)",
+	for _, word := range []string{
+		"$(touch pwned)", "$(touch pwned)x", "`touch pwned`", "`touch pwned`/", "\"$(touch pwned)", "\"`touch pwned`", "'$(touch pwned)",
 		"a[$(touch pwned)]", "${x:-$(touch pwned)}", "*", "?", "[a-z]*", "~root/", "~$(touch pwned)", "{a,$(touch pwned)}", "$((a[$(touch pwned)]))",
-		"a;touch pwned", "&&touch pwned", "\\$(touch pwned)", "--env=$(touch pwned)", "--env=`touch pwned`", "<(touch pwned)x", "-- -n", "-e touch", "%q%s\\n"} {
+		"a;touch pwned", "&&touch pwned", "\\$(touch pwned)", "--env=$(touch pwned)", "--env=`touch pwned`", "<(touch pwned)x", "-- -n", "-e touch", "%q%s\\n",
+	} {
 		lines = append(lines, "envctl get "+word, "envctl "+word+" ", "$BIN/envctl get "+word+" x")
 	}
 	return lines

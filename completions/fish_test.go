@@ -41,8 +41,10 @@ func fishComplete(t *testing.T, candidates, line string, onPATH bool) (inserts [
 	if onPATH {
 		path = bin + ":" + path
 	}
-	cmd.Env = []string{"HOME=" + home, "BIN=" + bin, "PATH=" + path, "TERM=dumb", "LC_ALL=C.UTF-8", "FAKE_DIR=" + dir,
-		"LINE=" + strings.ReplaceAll(line, "@BIN", bin)}
+	cmd.Env = []string{
+		"HOME=" + home, "BIN=" + bin, "PATH=" + path, "TERM=dumb", "LC_ALL=C.UTF-8", "FAKE_DIR=" + dir,
+		"LINE=" + strings.ReplaceAll(line, "@BIN", bin),
+	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("fish: %v\n%s", err, out)

@@ -48,6 +48,7 @@ func Rooms() []Room {
 		{"playbooks", "playbooks sequence: no screens, no flags", append([]string{"internal/config", "internal/layer", "internal/plan", "providers"}, ground...), false},
 		{"providers", "providers touch one system each: no playbooks, screens, flags or project file", ground, false},
 		{"providers/deploytest", "for tests", []string{"*"}, true},
+		{"providers/onepassword/envctl-op", "a program of its own, hardened as envctl is", append([]string{"internal/harden", "providers"}, ground...), false},
 		{"providers/storetest", "for tests", []string{"*"}, true},
 		{"tools/bench", "for figures", []string{"*"}, true},
 	}

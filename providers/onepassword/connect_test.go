@@ -112,8 +112,10 @@ func (s *standIn) serve(w http.ResponseWriter, r *http.Request) {
 	case "/v1/vaults/" + vaultID + "/items/" + itemID:
 		answer(200, full)
 	case "/v1/vaults/" + vaultID + "/items/" + slashID:
-		answer(200, map[string]any{"id": slashID, "title": "ledger/production/app",
-			"fields": []any{map[string]any{"id": "f", "label": "Token", "value": "slash"}}})
+		answer(200, map[string]any{
+			"id": slashID, "title": "ledger/production/app",
+			"fields": []any{map[string]any{"id": "f", "label": "Token", "value": "slash"}},
+		})
 	case "/v1/vaults/" + vaultID + "/items/" + itemID + "/files/file1/content":
 		_, _ = w.Write([]byte("PEM\n"))
 	default:
@@ -246,9 +248,11 @@ func TestConnectIgnoringTheFilter(t *testing.T) {
 
 func TestConnectRefusals(t *testing.T) {
 	t.Parallel()
-	for status, want := range map[int]fault.Kind{400: fault.Unavailable, 401: fault.Denied, 403: fault.Denied, 404: fault.NotFound,
+	for status, want := range map[int]fault.Kind{
+		400: fault.Unavailable, 401: fault.Denied, 403: fault.Denied, 404: fault.NotFound,
 		301: fault.Refused, 302: fault.Refused, 307: fault.Refused, 308: fault.Refused,
-		429: fault.Unavailable, 500: fault.Unavailable, 503: fault.Unavailable, 204: fault.Unavailable} {
+		429: fault.Unavailable, 500: fault.Unavailable, 503: fault.Unavailable, 204: fault.Unavailable,
+	} {
 		s := newStandIn(t)
 		s.status = status
 		_, err := s.resolver().ResolveAll(t.Context(), []string{"op://prod/app/username", "op://other/app/username"})

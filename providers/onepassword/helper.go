@@ -43,7 +43,7 @@ func (h *helper) resolve(ctx context.Context, refs []Ref) (map[Ref]result, error
 	caller := ctx
 	ctx, cancel := h.config.bounded(ctx, helperTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, h.config.Helper) //nolint:gosec // the program installed beside envctl
+	cmd := exec.CommandContext(ctx, h.config.Helper)
 	cmd.Env = h.config.pass("HOME", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_DIR", "SSL_CERT_FILE", "SYSTEMROOT",
 		"TMPDIR", "http_proxy", "https_proxy", "no_proxy")
 	cmd.WaitDelay = helperGrace

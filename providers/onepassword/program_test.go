@@ -118,8 +118,10 @@ func TestOpReads(t *testing.T) {
 		"read|--no-newline|op://prod/app/d?attribute=otp": {Stdout: "123456"},
 		"*": {Exit: 1, Stderr: "unexpected"},
 	})
-	environ := []string{"PATH=relative:" + dir, "HOME=/h", "OP_SESSION_my=s1", "OP_ACCOUNT=my", "OP_CONNECT_HOST=x", "OP_FORMAT=json",
-		"OP_DEBUG=1", "VAULT_TOKEN=t", "ENVCTL_ENV=production", "OP_SERVICE_ACCOUNT_TOKEN=ops_x"}
+	environ := []string{
+		"PATH=relative:" + dir, "HOME=/h", "OP_SESSION_my=s1", "OP_ACCOUNT=my", "OP_CONNECT_HOST=x", "OP_FORMAT=json",
+		"OP_DEBUG=1", "VAULT_TOKEN=t", "ENVCTL_ENV=production", "OP_SERVICE_ACCOUNT_TOKEN=ops_x",
+	}
 	r := New(Config{Environ: environ})
 	got, err := r.ResolveAll(t.Context(), []string{"op://prod/app/a", "op://prod/app/s/b c", "op://prod/app/d?attr=otp", "op://prod/app/a"})
 	if err != nil {
@@ -193,8 +195,10 @@ func TestOpStopsAtTheFirstRefusalOfAll(t *testing.T) {
 	if !fault.Is(err, fault.Unavailable) || len(calls(t, dir)) != 1 {
 		t.Errorf("%v after %d calls", err, len(calls(t, dir)))
 	}
-	dir, path = install(t, "op", map[string]script{"*": {Stdout: "x"},
-		"read|--no-newline|op://v/i/b": {Exit: 1, Stderr: "item 'v/i' does not have a field 'b'"}})
+	dir, path = install(t, "op", map[string]script{
+		"*":                            {Stdout: "x"},
+		"read|--no-newline|op://v/i/b": {Exit: 1, Stderr: "item 'v/i' does not have a field 'b'"},
+	})
 	got, err := New(Config{OpProgram: path}).ResolveAll(t.Context(), []string{"op://v/i/a", "op://v/i/b", "op://v/i/c"})
 	if !fault.Is(err, fault.NotFound) || len(got) != 2 || len(calls(t, dir)) != 3 {
 		t.Errorf("%v, %v after %d calls", got, err, len(calls(t, dir)))
@@ -239,9 +243,11 @@ func TestHelper(t *testing.T) {
 	}})}})
 	var lock sync.Mutex
 	var said []string
-	r := New(Config{Environ: []string{"HOME=/h", "VAULT_TOKEN=t", "OP_SERVICE_ACCOUNT_TOKEN=ops_" + canary, "HTTPS_PROXY=p"},
+	r := New(Config{
+		Environ:             []string{"HOME=/h", "VAULT_TOKEN=t", "OP_SERVICE_ACCOUNT_TOKEN=ops_" + canary, "HTTPS_PROXY=p"},
 		ServiceAccountToken: secret.New("ops_" + canary + "\n"), Helper: path, Version: "v1",
-		Progress: func(m string) { lock.Lock(); defer lock.Unlock(); said = append(said, m) }})
+		Progress: func(m string) { lock.Lock(); defer lock.Unlock(); said = append(said, m) },
+	})
 	if name, why := r.Route(); name != "sdk" || len(calls(t, dir)) != 0 || strings.Contains(why, canary) {
 		t.Errorf("route %s: %s", name, why)
 	}
@@ -331,8 +337,10 @@ func TestRoute(t *testing.T) {
 		{"nothing", "", "OP_CONNECT_HOST is not set; op is not on PATH; OP_SERVICE_ACCOUNT_TOKEN is not set", Config{}},
 		{"host alone", "", "OP_CONNECT_HOST is set but OP_CONNECT_TOKEN is not", Config{ConnectHost: "https://c"}},
 		{"token alone", "", "OP_CONNECT_TOKEN is set but OP_CONNECT_HOST is not", Config{ConnectToken: set}},
-		{"connect first", "connect", "OP_CONNECT_HOST and OP_CONNECT_TOKEN are set", Config{ConnectHost: "https://c", ConnectToken: set,
-			OpProgram: op, ServiceAccountToken: set, Helper: helper}},
+		{"connect first", "connect", "OP_CONNECT_HOST and OP_CONNECT_TOKEN are set", Config{
+			ConnectHost: "https://c", ConnectToken: set,
+			OpProgram: op, ServiceAccountToken: set, Helper: helper,
+		}},
 		{"op second", "op", op, Config{Environ: []string{"PATH=" + dir}, ServiceAccountToken: set, Helper: helper}},
 		{"sdk third", "sdk", "4 to 13 seconds", Config{ServiceAccountToken: set, Helper: helper}},
 		{"no helper", "", "the program envctl-op is not beside envctl", Config{ServiceAccountToken: set}},

@@ -138,8 +138,10 @@ func (f Figure) Met() bool {
 
 // Ratio is a figure of one measure of ours over one of theirs.
 func Ratio(work, measure, peer string, ours, theirs time.Duration, goal float64) Figure {
-	return Figure{Work: work, Measure: measure, Peer: peer, Ours: milliseconds(ours), Theirs: milliseconds(theirs),
-		Got: float64(ours) / float64(theirs), Goal: goal}
+	return Figure{
+		Work: work, Measure: measure, Peer: peer, Ours: milliseconds(ours), Theirs: milliseconds(theirs),
+		Got: float64(ours) / float64(theirs), Goal: goal,
+	}
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }

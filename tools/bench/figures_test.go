@@ -254,8 +254,10 @@ func (b *bench) vault() {
 		b.miss(err, Figure{Work: "read one", Measure: "CPU", Goal: 0.12})
 	} else {
 		b.figures = append(b.figures, Ratio("read one", "CPU", "vault kv get", stats[0].CPU, stats[1].CPU, 0.12),
-			Figure{Work: "read one", Measure: "memory, MiB", Theirs: fmt.Sprintf("%.1f MiB", float64(stats[1].RSS)/1024), Peer: "vault kv get",
-				Ours: fmt.Sprintf("%.1f MiB", float64(stats[0].RSS)/1024), Got: float64(stats[0].RSS) / 1024, Goal: 16})
+			Figure{
+				Work: "read one", Measure: "memory, MiB", Theirs: fmt.Sprintf("%.1f MiB", float64(stats[1].RSS)/1024), Peer: "vault kv get",
+				Ours: fmt.Sprintf("%.1f MiB", float64(stats[0].RSS)/1024), Got: float64(stats[0].RSS) / 1024, Goal: 16,
+			})
 	}
 	b.counted("read one", proxy, dir, "", server.RootToken, 1, get...)
 
