@@ -22,9 +22,9 @@ import (
 )
 
 // newClient builds the library's client from s.cfg and nothing else. The
-// library fills a new client from VAULT_TOKEN, VAULT_NAMESPACE, VAULT_HEADERS
-// and a dozen more: what it took is replaced here, and its transport (proxy,
-// TLS, SRV, rate limit) is never used. A variable that it cannot parse makes it
+// library fills a new client from VAULT_TOKEN, VAULT_NAMESPACE and a dozen more:
+// the namespace is replaced here, its transport (proxy, TLS, SRV, rate limit) is
+// never used, and the gate lets none of its headers through. A variable that it cannot parse makes it
 // fail, which is reported as what it is.
 func (s *Store) newClient() (*api.Client, error) {
 	const op = "connect to vault"
@@ -37,7 +37,7 @@ func (s *Store) newClient() (*api.Client, error) {
 		MaxIdleConns:           listers,
 		MaxIdleConnsPerHost:    listers,
 		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 1 << 20,
+		MaxResponseHeaderBytes: 64 << 10,
 	}
 	if proxy := s.cfg.Proxy; proxy != nil {
 		transport.Proxy = func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }
@@ -64,7 +64,7 @@ func (s *Store) newClient() (*api.Client, error) {
 		return nil, fault.Wrap(err, fault.Usage, op, "unset or correct the VAULT_ variable that this names")
 	}
 	client.ClearToken() // the gate adds the token
-	client.SetHeaders(http.Header{api.RequestHeaderName: {"true"}})
+	client.ClearNamespace()
 	if s.cfg.Namespace != "" {
 		client.SetNamespace(s.cfg.Namespace)
 	}

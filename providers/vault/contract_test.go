@@ -26,6 +26,7 @@ func open(t testing.TB, addr, token string, change ...func(*Config)) *Store {
 }
 
 func TestContract(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	storetest.Harness{
 		Open:     func(t *testing.T) providers.Store { return open(t, v.Addr, v.RootToken) },
@@ -36,6 +37,7 @@ func TestContract(t *testing.T) {
 
 // A token without the patch capability writes by reading and PUT.
 func TestContractWithoutPatch(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	token := v.Token(`path "secret/data/*" { capabilities = ["create", "read", "update"] }
 path "secret/metadata/*" { capabilities = ["read", "list", "delete", "patch"] }

@@ -29,6 +29,9 @@ func (s *Store) fail(ctx context.Context, op string, err error, hide ...secret.V
 		large  tooLarge
 	)
 	at := s.base.String()
+	if token := s.gate.token.Load(); token != nil {
+		hide = append(hide, *token)
+	}
 	switch {
 	case errors.As(err, &known):
 		return err
@@ -71,7 +74,7 @@ func hintForNetwork(err error, at string) string {
 		return "set VAULT_CACERT to the certificate authority's file"
 	case errors.As(err, &hostname):
 		return "set VAULT_TLS_SERVER_NAME to a name in the server's certificate"
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "check whether VAULT_ADDR should begin with http:// or https://"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "check VAULT_ADDR and that the server runs: nothing listens at " + at
@@ -94,6 +97,8 @@ func (s *Store) answered(ctx context.Context, op string, answer *api.ResponseErr
 	case code == http.StatusRequestEntityTooLarge || tooBig(answer):
 		return fault.New(fault.Refused, op, "larger than the server accepts"+words(answer, hide),
 			"store a smaller value (Vault's default limits: 1 MiB a value, 32 MiB a request)")
+	case code == http.StatusPreconditionFailed:
+		return fault.New(fault.Unavailable, op, "the server has not caught up with the cluster yet (412)", "wait a little and run the command again")
 	case code == http.StatusTooManyRequests:
 		return fault.New(fault.Unavailable, op, "the server limits the rate of requests (429)", "wait a little and run the command again")
 	case code == 472 || code == 473:

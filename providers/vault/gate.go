@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 	"sync/atomic"
 
@@ -28,6 +29,10 @@ type gate struct {
 	token   atomic.Pointer[secret.Value]
 	next    *http.Transport
 }
+
+// plain is what every path of this package is made of: nothing in it is ever
+// escaped, so nothing can be unescaped into something else.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
 
 // redirect is the error for an answer that points elsewhere.
 type redirect struct {
@@ -58,7 +63,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	u := req.URL
 	rest, ok := strings.CutPrefix(u.Path, g.base.Path+"/v1/")
 	if !ok || u.Scheme != g.base.Scheme || u.Host != g.base.Host || u.User != nil || u.RawPath != "" ||
-		path.Clean(u.Path) != u.Path || !g.allowed(rest) {
+		path.Clean(u.Path) != u.Path || !plain.MatchString(rest) || !g.allowed(rest) {
 		closeBody(req)
 		return nil, &strayed{path: u.Path}
 	}
@@ -66,7 +71,14 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if leader := g.leader.Load(); leader != nil && rest != "sys/leader" {
 		req.URL.Scheme, req.URL.Host, req.Host = leader.Scheme, leader.Host, leader.Host
 	}
-	req.Header.Del(api.AuthHeaderName)
+	// Of the headers that the library has set, some come from the environment.
+	given := req.Header
+	req.Header = http.Header{api.RequestHeaderName: {"true"}, "User-Agent": {"envctl"}}
+	for _, k := range []string{"Content-Type", api.NamespaceHeaderName} {
+		if v := given.Get(k); v != "" {
+			req.Header.Set(k, v)
+		}
+	}
 	if token := g.token.Load(); token != nil && !public(rest) {
 		req.Header.Set(api.AuthHeaderName, token.Reveal())
 	}

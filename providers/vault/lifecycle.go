@@ -176,7 +176,7 @@ func (s *Store) patchDocument(ctx context.Context, p naming.Path, change map[str
 			return l.JSONMergePatch(ctx, s.metadata(p), change)
 		})
 		switch {
-		case r.status == http.StatusNotFound && !is404Error(r):
+		case r.nothing():
 			return s.absent(ctx, op, p, providers.Latest)
 		case r.err == nil:
 			return nil
@@ -207,7 +207,11 @@ func (s *Store) patchDocument(ctx context.Context, p naming.Path, change map[str
 func (s *Store) sendPart(ctx context.Context, op string, do func(context.Context, *api.Logical) (*api.Secret, error)) reply {
 	part, cancel := share(ctx)
 	defer cancel()
-	return s.send(part, op, false, do)
+	r := s.send(part, op, false, do)
+	if r.err == nil && r.status < 300 && r.status != http.StatusNoContent && (r.secret == nil || r.secret.RequestID == "") {
+		r.err = errNotVault // something in between said "fine"
+	}
+	return r
 }
 
 func (s *Store) unsettled(op string, p naming.Path) error {

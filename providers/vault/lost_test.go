@@ -12,6 +12,7 @@ import (
 
 // A write whose answer is lost is reported as what it was, and applied once.
 func TestLostAnswers(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	noPatch := v.Token(`path "secret/data/*" { capabilities = ["create", "read", "update"] }
 path "secret/metadata/*" { capabilities = ["read"] }`, "1h")
@@ -86,6 +87,7 @@ path "secret/metadata/*" { capabilities = ["read"] }`, "1h")
 
 // Others write around the one whose answer is lost.
 func TestLostAnswersAmongOthers(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	direct := open(t, v.Addr, v.RootToken)
 	for _, tc := range []struct {
@@ -165,6 +167,7 @@ func TestLostAnswersAmongOthers(t *testing.T) {
 }
 
 func TestLostLifecycle(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	for i, how := range []trouble{lose502, lose500, loseReset, loseStall, loseGarbage, drop502, dropReset, dropStall} {
 		for _, verb := range []string{"delete", "undelete", "destroy", "purge", "meta", "max"} {

@@ -364,7 +364,7 @@ func (s *Store) keys(ctx context.Context, op string, p naming.Path) ([]string, e
 			Keys []string `json:"keys"`
 		} `json:"data"`
 	}
-	if err := decode(a, &answer); err != nil || answer.Data == nil {
+	if err := decode(a, &answer); err != nil || answer.Data == nil || answer.Data.Keys == nil {
 		return nil, s.fail(ctx, op, errNotVault)
 	}
 	return answer.Data.Keys, nil

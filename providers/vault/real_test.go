@@ -19,6 +19,7 @@ import (
 
 // What each operation costs, on one connection.
 func TestRequests(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	prox := newProxy(t, v.Addr)
 	s := open(t, prox.URL, v.RootToken)
@@ -62,10 +63,14 @@ func TestRequests(t *testing.T) {
 	expect("a first write in a process", "GET sys/internal/ui/mounts/secret", "PUT secret/data/counts-2/staging/app")
 }
 
-// Two hundred writers of one path, each with its own key: every write that was
+// Two hundred writers (twenty with -short) of one path, each with its own key: every write that was
 // acknowledged is a version of its own, and the last of each writer stays.
 func TestWriters(t *testing.T) {
-	const writers, sets, handles = 200, 50, 8
+	t.Parallel()
+	writers, sets, handles := 200, 50, 8
+	if testing.Short() {
+		writers, sets = 20, 10
+	}
 	v := realtest.Vault(t)
 	p := app("crowd")
 	mustWrite(t, open(t, v.Addr, v.RootToken), p, providers.Absent, patch("KEEP", "kept"))
@@ -111,6 +116,7 @@ func TestWriters(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	p := app("creds")
 	mustWrite(t, open(t, v.Addr, v.RootToken), p, providers.Absent, patch("K", "1"))
@@ -200,6 +206,7 @@ func TestCredentials(t *testing.T) {
 func errOf[T any](_ T, err error) error { return err }
 
 func TestEngines(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	v.Do(http.MethodPost, "sys/mounts/old", map[string]any{"type": "kv", "options": map[string]string{"version": "1"}})
 	v.Do(http.MethodPost, "sys/mounts/keys", map[string]any{"type": "transit"})
@@ -254,6 +261,7 @@ func attempts(t *testing.T, s *Store, p naming.Path) map[string]func() error {
 }
 
 func TestSealed(t *testing.T) {
+	t.Parallel()
 	v := realtest.SealableVault(t)
 	s := open(t, v.Addr, v.RootToken)
 	p := app("sealed")
@@ -294,6 +302,7 @@ func TestSealed(t *testing.T) {
 }
 
 func TestValuesThatAreNotStrings(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	p := app("kinds")
 	s := open(t, v.Addr, v.RootToken)
@@ -321,6 +330,7 @@ func TestValuesThatAreNotStrings(t *testing.T) {
 
 // A path that demands check-and-set gets it, for one key too.
 func TestCASRequired(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	p := app("strict")
 	s := open(t, v.Addr, v.RootToken)
@@ -334,6 +344,7 @@ func TestCASRequired(t *testing.T) {
 
 // Deletions that are only due later are none yet.
 func TestDeleteVersionAfter(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	p := app("due")
 	s := open(t, v.Addr, v.RootToken)
@@ -356,6 +367,7 @@ func TestDeleteVersionAfter(t *testing.T) {
 
 // The path that "kv put secret/data/…" leaves behind is neither written nor listed.
 func TestGhosts(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	s := open(t, v.Addr, v.RootToken)
 	v.Do(http.MethodPut, "secret/data/data/ledger/app", map[string]any{"data": map[string]any{"K": "ghost"}})
@@ -371,6 +383,7 @@ func TestGhosts(t *testing.T) {
 }
 
 func TestListMany(t *testing.T) {
+	t.Parallel()
 	v := realtest.Vault(t)
 	prox := newProxy(t, v.Addr)
 	s := open(t, prox.URL, v.RootToken)

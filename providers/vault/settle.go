@@ -9,7 +9,7 @@ import (
 )
 
 // grace is what settling may take beyond the operation's own time.
-const grace = 800 * time.Millisecond
+const grace = 500 * time.Millisecond
 
 // reach bounds how far back settleAny looks.
 const reach = 16

@@ -45,7 +45,7 @@ func (s *Store) Whoami(ctx context.Context) (Identity, error) {
 			Renewable bool      `json:"renewable"`
 		} `json:"data"`
 	}
-	if err := decode(a, &answer); err != nil || answer.Data == nil {
+	if err := decode(a, &answer); err != nil || answer.Data == nil || answer.Data.Policies == nil {
 		return Identity{}, s.fail(ctx, op, errNotVault)
 	}
 	d := answer.Data

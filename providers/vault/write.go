@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -77,7 +78,7 @@ func (w write) run(ctx context.Context) (providers.Version, error) {
 		return 0, w.gone(r, v)
 	case answered: // deleted or destroyed, and still the newest: begin anew
 		return w.put(ctx, w.base, providers.Bundle{})
-	case r.status == http.StatusNotFound && !is404Error(r):
+	case r.nothing():
 		return 0, w.absent(ctx)
 	case mismatch(r.err):
 		return 0, w.conflict(ctx)
@@ -202,11 +203,11 @@ func version(r reply) (v providers.Version, gone, answered bool) {
 	return providers.Version(i), r.status == http.StatusNotFound, err == nil && i > 0
 }
 
-// is404Error tells Vault's "no handler for route" from the empty 404 of a PATCH
-// on a path that is not there.
-func is404Error(r reply) bool {
+// nothing knows the answer to a PATCH on a path that is not there: a 404 with
+// an empty body, or with an empty list of errors.
+func (r reply) nothing() bool {
 	var answer *api.ResponseError
-	return errors.As(r.err, &answer) && (answer.RawError && len(answer.Errors) > 0 && answer.Errors[0] != "" || !answer.RawError && len(answer.Errors) > 0)
+	return r.status == http.StatusNotFound && (r.err == nil && r.secret == nil || errors.As(r.err, &answer) && strings.Join(answer.Errors, "") == "")
 }
 
 // mismatch and casRequired know the two check-and-set answers by their text:
