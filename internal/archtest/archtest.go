@@ -49,6 +49,7 @@ func Rooms() []Room {
 		{"providers", "providers touch one system each: no playbooks, screens, flags or project file", ground, false},
 		{"providers/deploytest", "for tests", []string{"*"}, true},
 		{"providers/onepassword/envctl-op", "a program of its own, hardened as envctl is", append([]string{"internal/harden", "providers"}, ground...), false},
+		{"providers/onepassword/envctl-op", "a program of its own, so that only it pays for the SDK", append([]string{"internal/harden", "providers"}, ground...), false},
 		{"providers/storetest", "for tests", []string{"*"}, true},
 		{"tools/bench", "for figures", []string{"*"}, true},
 	}
