@@ -124,11 +124,11 @@ func (a *analysis) list(l *parse.ListNode, dot value) {
 func (a *analysis) node(n parse.Node, dot value) {
 	switch n := n.(type) {
 	case *parse.TextNode:
-		a.text(string(n.Text), int(n.Pos))
+		a.text(string(n.Text), int(n.Pos), true)
 	case *parse.ActionNode:
 		v := a.pipe(n.Pipe, dot)
 		if len(n.Pipe.Decl) == 0 {
-			a.emit(v)
+			a.emit(v, int(n.Pos))
 		}
 	case *parse.IfNode:
 		a.branch(&n.BranchNode, dot, func(value) value { return dot })
@@ -255,33 +255,52 @@ func (a *analysis) merge(more []state) {
 	}
 }
 
-// emit puts an expression's text into the output.
-func (a *analysis) emit(v value) {
-	states := a.states
-	a.states = nil
+// emit puts an expression's text into the output; pos is where it stands.
+func (a *analysis) emit(v value, pos int) {
+	before := a.states
+	var after []state
 	for _, x := range v {
-		var next []state
-		for _, s := range states {
-			switch {
-			case s.phase == inValue:
-				s.parts = append(slices.Clip(s.parts), x.texts()...)
-			case s.phase == lineStart && strings.TrimSpace(s.head) == "" && x.kind == altRangeKey:
-				s.keyed = x.path
-			case s.phase == lineStart:
-				s.phase = inRest // a name or a line that only rendering can tell
+		a.states = slices.Clone(before)
+		if x.kind == altRangeKey {
+			for i, s := range a.states {
+				if s.phase == lineStart && strings.TrimSpace(s.head) == "" {
+					a.states[i].keyed = x.path
+				}
 			}
-			next = append(next, s)
+		} else {
+			for _, p := range x.texts() {
+				a.part(p, pos)
+			}
 		}
-		a.merge(next)
+		after = append(after, a.states...)
+	}
+	a.states = nil
+	a.merge(after)
+}
+
+// part puts a piece of an expression's text into the output.
+func (a *analysis) part(p part, pos int) {
+	if p.kind == partText {
+		a.text(p.text, pos, false)
+		return
+	}
+	for i := range a.states {
+		switch s := &a.states[i]; s.phase {
+		case inValue:
+			s.parts = append(slices.Clip(s.parts), p)
+		case lineStart:
+			s.phase = inRest // a name or a line that only rendering can tell
+		}
 	}
 }
 
-// text puts template text at offset pos into the output.
-func (a *analysis) text(s string, pos int) {
+// text puts text into the output: the template's own at offset pos, or what an
+// expression there is known to write.
+func (a *analysis) text(s string, pos int, own bool) {
 	for s != "" {
 		line, rest, newline := strings.Cut(s, "\n")
 		for i := range a.states {
-			a.states[i] = a.piece(a.states[i], line, pos)
+			a.states[i] = a.piece(a.states[i], line, pos, own)
 			if newline && !(a.states[i].phase == inValue && continues(a.states[i].quote, rest)) {
 				a.endValue(&a.states[i])
 				a.states[i] = state{}
@@ -318,7 +337,7 @@ func continues(quote byte, rest string) bool {
 }
 
 // piece puts a part of one line into a state.
-func (a *analysis) piece(s state, line string, pos int) state {
+func (a *analysis) piece(s state, line string, pos int, own bool) state {
 	if s.phase == lineStart {
 		if s.head == "" {
 			s.at = pos
@@ -359,7 +378,9 @@ func (a *analysis) piece(s state, line string, pos int) state {
 		line, pos = line[eq+1:], pos+eq+1
 	}
 	if s.phase == inValue && line != "" {
-		a.merged(s, line, pos)
+		if own {
+			a.merged(s, line, pos)
+		}
 		for i := range len(line) {
 			s.quote = nextQuote(s.quote, line, i)
 		}

@@ -218,7 +218,7 @@ func (x *exampleReader) comment(s string) {
 	x.title = s
 	m := marksIn(s)
 	rest := withoutMarks(s)
-	last := strings.HasSuffix(s, "]") && examplePatterns().mark.MatchString(s[strings.LastIndexByte(s, '['):])
+	last := strings.HasSuffix(s, "[VAULT]") || strings.HasSuffix(s, "[OPTIONAL]")
 	if rest != "" {
 		x.description = append(x.description, rest)
 	}

@@ -227,3 +227,24 @@ func TestRenderedIsRedacted(t *testing.T) {
 		t.Error(s)
 	}
 }
+
+func BenchmarkRender(b *testing.B) {
+	var src strings.Builder
+	for _, c := range []string{"app", "postgres", "redis"} {
+		fmt.Fprintf(&src, "{{ with secret (printf \"secret/data/ledger/%%s/%s\" (env \"ENV\")) }}\n", c)
+		for i := range 14 {
+			fmt.Fprintf(&src, "K%s%d={{ with .Data.data.A }}{{ printf \"%%q\" . }}{{ else }}\"default\"{{ end }}\n", strings.ToUpper(c), i)
+		}
+		src.WriteString("{{ end }}")
+	}
+	in := RenderInput{Env: map[string]string{"ENV": "production"}, Secret: fakeStore(nil)}
+	for b.Loop() {
+		tpl, err := ParseTemplate("t", []byte(src.String()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := Render(b.Context(), tpl, in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -286,6 +286,11 @@ func (a *analysis) call(id *parse.IdentifierNode, args []value) value {
 		return sprintf(args)
 	case "print":
 		return a.join(args)
+	case "println":
+		if len(args) == 1 {
+			return concat(args[0], text("\n"))
+		}
+		return concat(opaque(args...), text("\n"))
 	case "shquote", "toJSON", "toUnescapedJSON":
 		return quoteAll(arg(0), id.Ident)
 	}

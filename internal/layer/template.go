@@ -234,6 +234,7 @@ func tooDeep(s string) int {
 			}
 			pos++
 		}
+		pos = min(pos, len(s)) // an unclosed text ended past it
 	}
 }
 

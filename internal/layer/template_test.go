@@ -2,6 +2,7 @@ package layer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,6 +148,10 @@ Z={{ splitToMap "," ":" "a:1,b:2" }}{{ envOrDefault "NOPE" "dflt" }}{{ base64URL
 	{"block on one line", app + `{{ if .Data.data.A }}A={{ .Data.data.A }}{{ else }}A=none{{ end }}
 {{ end }}`,
 		"path 1:9 secret/data/ledger/{ENV}/app\n1:88 A <app#A if-store\n1:118 A literals=[\"none\"] if-store\n"},
+	{"newlines from expressions", `A={{ println "1" -}}
+B=2{{ "\nC=3\n" }}D={{ printf "%s\nE=" "4" }}5
+`,
+		"1:1 A literals=[\"1\"]\n2:1 B literals=[\"2\"]\n2:8 C literals=[\"3\"]\n2:19 D literals=[\"4\"]\n2:25 E literals=[\"5\"]\n"},
 	{"whole value of text", "A=\nB=\"\"\nC= # none\n", "1:1 A literals=[]\n2:1 B literals=[\"\"]\n3:1 C literals=[\"\"]\n"},
 }
 
@@ -161,6 +166,33 @@ func TestConstructs(t *testing.T) {
 				t.Errorf("got\n%swant\n%s", got, c.want)
 			}
 		})
+	}
+}
+
+// What rendering emits is what parsing declared, on the same lines.
+func TestRenderedIsDeclared(t *testing.T) {
+	for _, c := range constructs {
+		tpl, err := ParseTemplate("t.ctmpl", []byte(c.src))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, env := range []string{"production", "staging", ""} {
+			r, err := Render(t.Context(), tpl, RenderInput{Env: map[string]string{"ENV": env}, Secret: fakeStore(nil)})
+			if err != nil {
+				t.Errorf("%s: %v", c.name, err)
+				continue
+			}
+			for _, v := range r.Variables {
+				declared := slices.ContainsFunc(tpl.Variables, func(d TemplateVariable) bool { return d.Name == v.Name && d.Line == v.Line })
+				if !declared && len(tpl.Spreads) == 0 {
+					t.Errorf("%s: %s at line %d is rendered and not declared", c.name, v.Name, v.Line)
+				}
+			}
+			paths, err := tpl.Resolve(map[string]string{"ENV": env})
+			if err != nil || len(paths) != len(r.Paths) {
+				t.Errorf("%s: resolved %v (%v), read %v", c.name, paths, err, r.Paths)
+			}
+		}
 	}
 }
 

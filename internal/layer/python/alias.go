@@ -6,16 +6,8 @@ import (
 	"unicode"
 )
 
-// The alias generators of pydantic.alias_generators, expression by expression.
-var (
-	camelStart   = regexp.MustCompile(`^_*[A-Z]`)
-	camelAlready = regexp.MustCompile(`^[a-z]+[A-Za-z0-9]*$`)
-	digitLower   = regexp.MustCompile(`\d[a-z]`)
-	acronym      = regexp.MustCompile(`([A-Z]+)([A-Z][a-z])`)
-	lowerUpper   = regexp.MustCompile(`([a-z])([A-Z])`)
-	digitUpper   = regexp.MustCompile(`([0-9])([A-Z])`)
-	lowerDigit   = regexp.MustCompile(`([a-z])([0-9])`)
-)
+// The alias generators of pydantic.alias_generators. Their expressions are
+// compiled where they are used: few projects have any.
 
 func toPascal(snake string) string {
 	var b strings.Builder
@@ -41,15 +33,15 @@ func toPascal(snake string) string {
 }
 
 func toCamel(snake string) string {
-	if camelAlready.MatchString(snake) && !digitLower.MatchString(snake) {
+	if regexp.MustCompile(`^[a-z]+[A-Za-z0-9]*$`).MatchString(snake) && !regexp.MustCompile(`\d[a-z]`).MatchString(snake) {
 		return snake
 	}
-	return camelStart.ReplaceAllStringFunc(toPascal(snake), strings.ToLower)
+	return regexp.MustCompile(`^_*[A-Z]`).ReplaceAllStringFunc(toPascal(snake), strings.ToLower)
 }
 
 func toSnake(camel string) string {
-	for _, re := range []*regexp.Regexp{acronym, lowerUpper, digitUpper, lowerDigit} {
-		camel = re.ReplaceAllString(camel, "${1}_${2}")
+	for _, edge := range []string{`([A-Z]+)([A-Z][a-z])`, `([a-z])([A-Z])`, `([0-9])([A-Z])`, `([a-z])([0-9])`} {
+		camel = regexp.MustCompile(edge).ReplaceAllString(camel, "${1}_${2}")
 	}
 	return strings.ToLower(strings.ReplaceAll(camel, "-", "_"))
 }

@@ -12,7 +12,16 @@ type reader struct {
 	torn       int // the line of a lexical error: what follows from it is not reported as well
 }
 
+// maxProblems is how many problems are listed.
+const maxProblems = 1000
+
 func (r *reader) report(p Problem) {
+	if len(r.out.Problems) > maxProblems {
+		return
+	}
+	if len(r.out.Problems) == maxProblems {
+		p = Problem{Kind: Unread, Line: p.Line, Column: p.Column, Message: "more problems than are listed"}
+	}
 	p.Line, p.Column = max(1, p.Line), max(1, p.Column)
 	if !r.seen[p] && (p.Line != r.torn || p.Kind != Refused) {
 		r.seen[p] = true
@@ -70,9 +79,9 @@ func (r *reader) foreignSettings(c *class, b base) bool {
 
 // Bases that add no fields of their own.
 var ordinaryBases = map[string]bool{
-	"ABC": true, "BaseModel": true, "BaseSettings": true, "Enum": true, "Flag": true, "Generic": true, "GenericModel": true,
-	"IntEnum": true, "IntFlag": true, "NamedTuple": true, "Protocol": true, "StrEnum": true, "TypedDict": true,
-	"int": true, "object": true, "str": true, "float": true, "dict": true, "bytes": true,
+	"ABC": true, "BaseModel": true, "BaseSettings": true, "Enum": true, "Flag": true, "Generic": true,
+	"GenericModel": true, "IntEnum": true, "IntFlag": true, "NamedTuple": true, "Protocol": true, "StrEnum": true,
+	"TypedDict": true, "bytes": true, "dict": true, "float": true, "int": true, "object": true, "str": true,
 }
 
 // maxBases bounds a resolution order.
@@ -235,15 +244,13 @@ func (r *reader) own(c *class, gen int) []*decl {
 		return c.decls
 	}
 	c.decls = []*decl{}
-	byName := map[string]*decl{}
-	values := map[string]*item{}
+	byName := make(map[string]*decl, len(c.items))
 	for i := range c.items {
 		it := &c.items[i]
 		switch it.kind {
 		case stmtAnnotated:
 			r.annotated(c, it, byName, gen)
 		case stmtAssign:
-			values[it.name] = it
 			r.plain(c, it, byName, gen)
 		case stmtDef:
 			if d := byName[it.name]; d != nil {
@@ -411,8 +418,8 @@ func (r *reader) fields(c *class, gen, depth int) []*decl {
 	if c.all != nil {
 		return c.all
 	}
-	byName := map[string]*decl{}
-	var order []string
+	byName := make(map[string]*decl, len(c.items))
+	order := make([]string, 0, len(c.items))
 	put := func(d *decl) {
 		if byName[d.name] == nil {
 			order = append(order, d.name)

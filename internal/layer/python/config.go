@@ -34,7 +34,6 @@ func (r *reader) config(c *class, gen, depth int) config {
 	if depth > maxDepth {
 		return conf
 	}
-	set := map[string]bool{}
 	order := c.bases
 	if gen == 1 {
 		order = make([]base, len(c.bases))
@@ -52,7 +51,7 @@ func (r *reader) config(c *class, gen, depth int) config {
 			conf = defaults()
 		}
 	}
-	r.ownConfig(c, &conf, set)
+	r.ownConfig(c, &conf)
 	c.conf = &conf
 	return conf
 }
@@ -67,10 +66,10 @@ func (r *reader) inherit(conf *config, c *class, depth int) {
 			r.inherit(conf, b.class, depth+1)
 		}
 	}
-	r.ownConfig(c, conf, map[string]bool{})
+	r.ownConfig(c, conf)
 }
 
-func (r *reader) ownConfig(c *class, conf *config, set map[string]bool) {
+func (r *reader) ownConfig(c *class, conf *config) {
 	for i := range c.items {
 		it := &c.items[i]
 		switch {

@@ -23,7 +23,7 @@ func (r *reader) read(module []stmt, toks []token) {
 			continue
 		}
 		conf := r.config(c, gen, 0)
-		r.foreignBases(c, gen)
+		r.foreignBases(c)
 		r.sources(c)
 		r.out.Classes = append(r.out.Classes, Class{
 			Name: c.name, Line: c.line, Pydantic: gen, EnvPrefix: conf.prefix, NestedDelimiter: conf.delimiter,
@@ -35,7 +35,9 @@ func (r *reader) read(module []stmt, toks []token) {
 			continue
 		}
 		custom := r.validators(c)
-		for _, d := range r.fields(c, gen, 0) {
+		decls := r.fields(c, gen, 0)
+		r.out.Fields = slices.Grow(r.out.Fields, len(decls))
+		for _, d := range decls {
 			r.field(c, conf, gen, d, custom)
 		}
 	}
@@ -70,7 +72,7 @@ func (r *reader) scanNames(toks []token) map[string]int {
 }
 
 // foreignBases reports bases whose fields are declared elsewhere.
-func (r *reader) foreignBases(c *class, gen int) {
+func (r *reader) foreignBases(c *class) {
 	for _, k := range r.linear(c) {
 		for _, b := range k.bases {
 			if b.class != nil || ordinaryBases[b.name] {

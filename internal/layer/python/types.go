@@ -27,20 +27,22 @@ type meta struct {
 
 // simpleTypes are types by the last part of their name.
 var simpleTypes = map[string]Kind{
-	"AbstractSet": List, "Any": Unknown, "AnyStr": Str, "Base64Bytes": Bytes, "Base64Str": Str, "ByteSize": Unknown,
-	"Collection": List, "Counter": Dict, "DefaultDict": Dict, "Deque": List, "Dict": Dict, "DirectoryPath": Str, "EmailStr": Str,
-	"FilePath": Str, "FiniteFloat": Float, "FrozenSet": List, "Iterable": List, "Json": Unknown, "List": List, "LiteralString": Str,
-	"Mapping": Dict, "MutableMapping": Dict, "MutableSequence": List, "MutableSet": List, "NameEmail": Str, "NegativeFloat": Float,
-	"NegativeInt": Int, "NewPath": Str, "NonNegativeFloat": Float, "NonNegativeInt": Int, "NonPositiveFloat": Float,
-	"NonPositiveInt": Int, "OrderedDict": Dict, "Path": Str, "PositiveFloat": Float, "PositiveInt": Int, "PurePath": Str,
-	"SecretBytes": Secret, "SecretStr": Secret, "Sequence": List, "Set": List, "StrictBool": Bool, "StrictBytes": Bytes,
-	"StrictFloat": Float, "StrictInt": Int, "StrictStr": Str, "Text": Str, "Tuple": List, "UUID": Unknown, "bool": Bool, "bytes": Bytes,
-	"confloat": Float, "conint": Int, "conlist": List, "conset": List, "constr": Str, "defaultdict": Dict, "deque": List, "dict": Dict,
-	"float": Float, "frozenset": List, "int": Int, "list": List, "object": Unknown, "set": List, "str": Str, "tuple": List,
-	"date": Unknown, "datetime": Unknown, "time": Unknown, "timedelta": Unknown, "Decimal": Float, "Pattern": Unknown, "Callable": Unknown,
-	"IPv4Address": Unknown, "IPv6Address": Unknown, "IPvAnyAddress": Unknown, "IPvAnyNetwork": Unknown, "ImportString": Unknown,
-	"PyObject": Unknown, "Type": Unknown, "type": Unknown, "UUID1": Unknown, "UUID3": Unknown, "UUID4": Unknown, "UUID5": Unknown,
-	"AwareDatetime": Unknown, "FutureDate": Unknown, "NaiveDatetime": Unknown, "PastDate": Unknown, "condecimal": Float,
+	"AbstractSet": List, "Any": Unknown, "AnyStr": Str, "AwareDatetime": Unknown, "Base64Bytes": Bytes,
+	"Base64Str": Str, "ByteSize": Unknown, "Callable": Unknown, "Collection": List, "Counter": Dict, "Decimal": Float,
+	"DefaultDict": Dict, "Deque": List, "Dict": Dict, "DirectoryPath": Str, "EmailStr": Str, "FilePath": Str,
+	"FiniteFloat": Float, "FrozenSet": List, "FutureDate": Unknown, "IPv4Address": Unknown, "IPv6Address": Unknown,
+	"IPvAnyAddress": Unknown, "IPvAnyNetwork": Unknown, "ImportString": Unknown, "Iterable": List, "Json": Unknown,
+	"List": List, "LiteralString": Str, "Mapping": Dict, "MutableMapping": Dict, "MutableSequence": List,
+	"MutableSet": List, "NaiveDatetime": Unknown, "NameEmail": Str, "NegativeFloat": Float, "NegativeInt": Int,
+	"NewPath": Str, "NonNegativeFloat": Float, "NonNegativeInt": Int, "NonPositiveFloat": Float, "NonPositiveInt": Int,
+	"OrderedDict": Dict, "PastDate": Unknown, "Path": Str, "Pattern": Unknown, "PositiveFloat": Float,
+	"PositiveInt": Int, "PurePath": Str, "PyObject": Unknown, "SecretBytes": Secret, "SecretStr": Secret,
+	"Sequence": List, "Set": List, "StrictBool": Bool, "StrictBytes": Bytes, "StrictFloat": Float, "StrictInt": Int,
+	"StrictStr": Str, "Text": Str, "Tuple": List, "Type": Unknown, "UUID": Unknown, "UUID1": Unknown, "UUID3": Unknown,
+	"UUID4": Unknown, "UUID5": Unknown, "bool": Bool, "bytes": Bytes, "condecimal": Float, "confloat": Float,
+	"conint": Int, "conlist": List, "conset": List, "constr": Str, "date": Unknown, "datetime": Unknown,
+	"defaultdict": Dict, "deque": List, "dict": Dict, "float": Float, "frozenset": List, "int": Int, "list": List,
+	"object": Unknown, "set": List, "str": Str, "time": Unknown, "timedelta": Unknown, "tuple": List, "type": Unknown,
 }
 
 // typeLimits are the constraints that a type's name carries.
