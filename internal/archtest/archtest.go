@@ -49,7 +49,8 @@ func Rooms() []Room {
 		{"providers", "providers touch one system each: no playbooks, screens, flags or project file", append([]string{"providers/dotenv"}, ground...), false},
 		{"providers/deploytest", "for tests", []string{"*"}, true},
 		{"providers/dotenv", "a format as much as a system, so layers may read it", ground, false},
-		{"providers/dotenv", "a format as much as a system, so layers may read it", ground, false},
+		{"providers/onepassword/envctl-op", "a program of its own, hardened as envctl is", append([]string{"internal/harden", "providers"}, ground...), false},
+		{"providers/storetest", "for tests", []string{"*"}, true},
 		{"tools/bench", "for figures", []string{"*"}, true},
 	}
 }
