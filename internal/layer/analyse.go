@@ -237,6 +237,10 @@ func (a *analysis) repeat(b *parse.BranchNode, dot value) {
 
 // merge adds states to the current ones, each once.
 func (a *analysis) merge(more []state) {
+	if len(a.states) == 0 && len(more) == 1 {
+		a.states = more
+		return
+	}
 	all := append(slices.Clone(a.states), more...)
 	seen := map[string]bool{}
 	a.states = a.states[:0:0]

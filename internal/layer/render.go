@@ -95,7 +95,7 @@ func Render(ctx context.Context, t *Template, in RenderInput) (Rendered, error) 
 		case pass > MaxDepth:
 			return Rendered{}, fault.New(fault.Invalid, "render "+t.File, "each secret leads to another one", "")
 		case pass == 0:
-			paths := t.reached(in.Env)
+			paths := r.reached()
 			for _, p := range missing {
 				if !slices.Contains(paths, p) {
 					paths = append(paths, p)
@@ -193,13 +193,13 @@ func (r *renderer) execute(known map[string]*secretResult) (string, []string, er
 	return r.out.String(), r.missing, err
 }
 
-// reached returns the paths that a rendering in env reads for certain, in
-// order: those it meets while every secret is there and empty.
-func (t *Template) reached(env map[string]string) []string {
-	r := newRenderer(context.Background(), t, RenderInput{Env: env})
+// reached returns the paths that a rendering reads for certain, in order:
+// those it meets while every secret is there and empty.
+func (r *renderer) reached() []string {
 	r.dry = true
 	// This may well fail for want of a value: the real passes say so.
 	_, paths, _ := r.execute(nil)
+	r.dry = false
 	return paths
 }
 

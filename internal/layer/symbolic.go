@@ -102,19 +102,26 @@ func (v value) condition() Condition {
 func (a alt) key() string { return fmt.Sprint(a.kind, a.path, partsKey(a.parts)) }
 
 func partsKey(ps []part) string {
-	var b strings.Builder
+	var b []byte
 	for _, p := range ps {
-		fmt.Fprintf(&b, "%d%q%q", p.kind, p.text, p.quoted)
+		b = append(b, byte('0'+p.kind))
+		b = strconv.AppendQuote(strconv.AppendQuote(b, p.text), p.quoted)
 		for _, in := range p.inputs {
-			fmt.Fprintf(&b, "%q%q", in.Path, in.Key)
+			b = strconv.AppendQuote(strconv.AppendQuote(b, in.Path), in.Key)
 		}
-		fmt.Fprintf(&b, "%q;", p.envs)
+		b = append(b, '$')
+		for _, e := range p.envs {
+			b = strconv.AppendQuote(b, e)
+		}
 	}
-	return b.String()
+	return string(b)
 }
 
 // union returns the alternatives of all, each once.
 func union(vs ...value) value {
+	if len(vs) == 1 {
+		return vs[0]
+	}
 	var out value
 	seen := map[string]bool{}
 	for _, v := range vs {

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -331,7 +332,7 @@ func walk(n parse.Node, f func(parse.Node)) {
 // those on the branches that env chooses, and those that values in the store may lead
 // to. The error is of kind Invalid when one cannot be told.
 func (t *Template) Resolve(env map[string]string) ([]string, error) {
-	paths := t.reached(env)
+	paths := newRenderer(context.Background(), t, RenderInput{Env: env}).reached()
 	for _, p := range t.Paths {
 		if p.Conditional != ByStore {
 			continue
