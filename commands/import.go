@@ -83,8 +83,7 @@ func because(why string) string {
 // readInput reads a file, or standard input for "-".
 func (a *app) readInput(name string) ([]byte, error) {
 	if name != "-" {
-		v, err := readValue(a.abs(name), "read "+name)
-		return []byte(v.Reveal()), err
+		return readFile(a.abs(name), "read "+name)
 	}
 	data, err := io.ReadAll(io.LimitReader(a.ui.In, inputLimit))
 	if err != nil {

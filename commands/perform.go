@@ -14,7 +14,6 @@ import (
 	"envctl/internal/plan"
 	"envctl/internal/ui"
 	"envctl/playbooks"
-	"envctl/providers"
 )
 
 // runDocument is envctl.run/v1.
@@ -140,7 +139,7 @@ func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Enviro
 		return err
 	}
 	res, err := a.engine(w).Run(ctx, p)
-	return a.report(w, env, p, res, err)
+	return a.report(env, p, res, err)
 }
 
 func (a *app) dryRun(p *plan.Plan) error {
@@ -170,16 +169,15 @@ func (a *app) dryRun(p *plan.Plan) error {
 
 // report says how a run ended: what was written, what was deployed, what was
 // read back, and only that.
-func (a *app) report(w *playbooks.World, env config.Environment, p *plan.Plan, res plan.Result, err error) error {
+func (a *app) report(env config.Environment, p *plan.Plan, res plan.Result, err error) error {
 	doc := runDoc(res.Record)
-	var verify plan.Receipt
-	hasDeploy := false
-	for _, s := range p.Steps {
-		hasDeploy = hasDeploy || s.ID == "deploy"
+	why := ""
+	for _, v := range receiptsOf(res.Record, "verify") {
+		if v["evidence"] == "" {
+			why = v["why"]
+		}
 	}
-	verify = receiptOf(res.Record, "verify")
-	if err == nil && hasDeploy && doc.Verified == false && env.Deploy.Kind != config.DeployNone {
-		why := verify["why"]
+	if err == nil && doc.Deployed && doc.Verified == false {
 		err = fault.New(fault.No, "verify "+p.Component+" in "+p.Environment, "unverified: deployed, but no running process could be read: "+why, "run envctl trace KEY --env "+p.Environment+", or envctl doctor")
 	}
 	if a.ui.JSON {
@@ -193,11 +191,11 @@ func (a *app) report(w *playbooks.World, env config.Environment, p *plan.Plan, r
 	if a.globals.events {
 		return err
 	}
-	if write := receiptOf(res.Record, "write"); write != nil && doc.State == string(plan.Done) {
-		a.sayWrite(env, p, doc, write)
-	}
 	if doc.State == string(plan.Done) {
-		a.sayDeploy(w, env, p, doc, verify)
+		for _, write := range receiptsOf(res.Record, "write") {
+			a.sayWrite(write)
+		}
+		a.sayDeploy(env, p, doc, why)
 	}
 	return err
 }
@@ -217,11 +215,39 @@ func runDoc(r plan.Record) runDocument {
 	if r.State != plan.Done {
 		return doc
 	}
-	doc.Deployed = receiptOf(r, "deploy") != nil
-	if v := receiptOf(r, "verify"); v["evidence"] != "" {
-		doc.Verified = verifiedDocument{Evidence: v["evidence"], Services: strings.Split(v["services"], ",")}
+	doc.Deployed = len(receiptsOf(r, "deploy")) > 0
+	if v, ok := verified(r); ok {
+		doc.Verified = v
 	}
 	return doc
+}
+
+// verified puts the evidence of all verify steps together: the weakest of it,
+// and none where one step had none.
+func verified(r plan.Record) (verifiedDocument, bool) {
+	all := receiptsOf(r, "verify")
+	out := verifiedDocument{Services: []string{}}
+	for _, v := range all {
+		if v["evidence"] == "" {
+			return out, false
+		}
+		if out.Evidence == "" || v["evidence"] != "process" {
+			out.Evidence = v["evidence"]
+		}
+		out.Services = append(out.Services, strings.Split(v["services"], ",")...)
+	}
+	return out, len(all) > 0
+}
+
+// receiptsOf returns the receipts of the finished steps called id or id.COMPONENT.
+func receiptsOf(r plan.Record, id string) []plan.Receipt {
+	var out []plan.Receipt
+	for _, s := range r.Steps {
+		if (s.ID == id || strings.HasPrefix(s.ID, id+".")) && s.State == plan.StepDone && s.Receipt != nil {
+			out = append(out, s.Receipt)
+		}
+	}
+	return out
 }
 
 func receiptOf(r plan.Record, step string) plan.Receipt {
@@ -242,8 +268,8 @@ func number(s string) *int {
 }
 
 // sayWrite prints the line of a write: path, versions, keys by fingerprint.
-func (a *app) sayWrite(env config.Environment, p *plan.Plan, doc runDocument, r plan.Receipt) {
-	if doc.Unchanged {
+func (a *app) sayWrite(r plan.Receipt) {
+	if playbooks.Unchanged(r) {
 		a.ui.Print("%s  unchanged, still version %s", r["path"], r["to"])
 		return
 	}
@@ -265,14 +291,16 @@ func (a *app) sayWrite(env config.Environment, p *plan.Plan, doc runDocument, r 
 }
 
 // sayDeploy prints what is true of the running processes after a run.
-func (a *app) sayDeploy(w *playbooks.World, env config.Environment, p *plan.Plan, doc runDocument, verify plan.Receipt) {
+func (a *app) sayDeploy(env config.Environment, p *plan.Plan, doc runDocument, why string) {
 	v, ok := doc.Verified.(verifiedDocument)
 	switch {
 	case ok:
 		a.ui.Print("%s", a.ui.Paint(ui.Good, "deployed and verified")+": "+strings.Join(v.Services, ", ")+" ("+v.Evidence+")")
 	case doc.Deployed:
-		a.ui.Print("deployed, unverified: %s", verify["why"])
-	case doc.Unchanged || doc.FromVersion == nil:
+		a.ui.Print("deployed, unverified: %s", why)
+	case doc.Unchanged || len(receiptsOf(plan.Record{Steps: doc.Steps}, "write")) == 0:
+	case doc.FromVersion == nil:
+		a.ui.Print("written, not deployed")
 	default:
 		a.ui.Print("written (%s → %d), not deployed", orNew(strconv.Itoa(*doc.FromVersion)), *doc.ToVersion)
 		if env.Deploy.Kind != config.DeployNone {
@@ -312,5 +340,3 @@ func (a *app) age(t time.Time) string {
 	}
 	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
 }
-
-var _ = providers.Latest

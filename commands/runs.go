@@ -103,7 +103,7 @@ func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 				a.ui.Print("run %s undone", id)
 				return nil
 			}
-			return a.report(w, e, p, res, err)
+			return a.report(e, p, res, err)
 		}),
 	}
 }

@@ -27,7 +27,7 @@ import (
 const canary = "canary0Xq7secretZ"
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"envctl": func() { os.Exit(commands.Main(context.Background(), process(os.Args[1:]))) },
 	})
 }
@@ -78,6 +78,8 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 			return os.MkdirAll(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"expand":    expand,
+			"jsonenv":   jsonEnv,
 			"status":    status,
 			"nocanary":  noCanary,
 			"plain":     plain,

@@ -31,16 +31,33 @@ func jsonField(ts *testscript.TestScript, neg bool, args []string) {
 	case !ok:
 		ts.Fatalf("no field %s", path)
 	case len(args) == 2:
-		text, isText := got.(string)
-		if !isText {
-			b, err := json.Marshal(got)
-			ts.Check(err)
-			text = string(b)
-		}
+		text := asText(ts, got)
 		if (text == args[1]) == neg {
 			ts.Fatalf("%s is %q, want %q", path, text, args[1])
 		}
 	}
+}
+
+func asText(ts *testscript.TestScript, v any) string {
+	if text, ok := v.(string); ok {
+		return text
+	}
+	b, err := json.Marshal(v)
+	ts.Check(err)
+	return string(b)
+}
+
+// field returns a field of the document in a stream as text.
+func field(ts *testscript.TestScript, stream, path string) string {
+	var doc any
+	if err := json.Unmarshal([]byte(ts.ReadFile(stream)), &doc); err != nil {
+		ts.Fatalf("%s is not one JSON document: %v", stream, err)
+	}
+	got, ok := walk(doc, strings.Split(path, "."))
+	if !ok {
+		ts.Fatalf("no field %s", path)
+	}
+	return asText(ts, got)
 }
 
 func walk(doc any, path []string) (any, bool) {

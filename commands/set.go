@@ -124,16 +124,22 @@ func fromStdin(in io.Reader) (secret.Value, error) {
 }
 
 func readValue(path, op string) (secret.Value, error) {
+	data, err := readFile(path, op)
+	return secret.New(string(data)), err
+}
+
+// readFile reads a file that the operator named. Usage when it cannot be read.
+func readFile(path, op string) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names it
 	if err != nil {
-		return secret.Value{}, fault.Newf(fault.Usage, op, "name a readable file", "%s", plainCause(err))
+		return nil, fault.Newf(fault.Usage, op, "name a readable file", "%s", plainCause(err))
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, inputLimit))
 	if err != nil {
-		return secret.Value{}, fault.Newf(fault.Usage, op, "name a readable file", "%s", plainCause(err))
+		return nil, fault.Newf(fault.Usage, op, "name a readable file", "%s", plainCause(err))
 	}
-	return secret.New(string(data)), nil
+	return data, nil
 }
 
 func count(flags ...bool) int {

@@ -153,6 +153,9 @@ func (a *app) openDeployer(w *playbooks.World, e config.Environment, component s
 		if err != nil {
 			return nil, err
 		}
+		if c.Compose == "" && len(c.Services) == 0 {
+			return nil, nil //nolint:nilnil // it runs nothing
+		}
 		if c.Compose == "" {
 			return nil, fault.Newf(fault.Invalid, op, "add compose: path/to/compose.yaml to the component in "+config.FileName, "the component names no compose file")
 		}
@@ -160,7 +163,15 @@ func (a *app) openDeployer(w *playbooks.World, e config.Environment, component s
 		if err != nil {
 			return nil, err
 		}
-		return compose.New(compose.Config{File: file, Host: a.dockerHost(w, e), Env: a.Getenv})
+		rt, err := w.Runtime(e)
+		if err != nil {
+			return nil, err
+		}
+		engine, ok := rt.(*docker.Engine)
+		if !ok {
+			return nil, fault.New(fault.Internal, op, "compose deploys to a docker engine only", "")
+		}
+		return compose.New(compose.Config{File: file, Host: a.dockerHost(w, e), CertDir: a.Getenv("DOCKER_CERT_PATH"), Engine: engine, Env: a.Getenv})
 	default:
 		return nil, fault.Newf(fault.Refused, op, "use deploy: {kind: compose} or {kind: none}", "the deployer %s is not available in this version", e.Deploy.Kind)
 	}
@@ -212,7 +223,7 @@ func (a *app) embeddedConfig(root string, dirs config.Dirs, author string) embed
 		File: filepath.Join(root, filepath.FromSlash(StoreFile)), Identity: a.abs(identity),
 		PinDir: filepath.Join(dirs.Config, "stores"), Author: author, Now: a.Now, Rand: a.Rand,
 		Passphrase: func(prompt string) (secret.Value, error) { return a.ui.Ask().Hidden(context.Background(), prompt) },
-		Notice:     func(s string) { a.ui.Note("envctl: %s", s) },
+		Notice:     func(s string) { a.ui.Warn("%s", s) },
 	}
 }
 

@@ -96,21 +96,50 @@ func (c Change) planOn(_ context.Context, w *World, store providers.Store, cur p
 		p.Confirm = c.Environment.Name
 	}
 	write := w.writeStep(c, store, cur)
-	deployer, err := w.Deployer(c.Environment, c.Component)
-	if err != nil {
-		return nil, err
-	}
-	if !c.Deploy || deployer == nil {
-		p.Steps = []plan.Step{write}
+	p.Steps = []plan.Step{write}
+	if !c.Deploy {
 		return p, nil
 	}
-	rollout, facts, err := w.rollout(c.Target, deployer, false)
-	if err != nil {
-		return nil, err
+	var before, after []plan.Step
+	for _, name := range w.affected(c.Target) {
+		t := Target{Environment: c.Environment, Component: name}
+		deployer, err := w.Deployer(c.Environment, name)
+		if err != nil {
+			return nil, err
+		}
+		if deployer == nil {
+			continue
+		}
+		r, facts, err := w.rollout(t, deployer, name != c.Component)
+		if err != nil {
+			return nil, err
+		}
+		p.Facts = append(p.Facts, facts...)
+		before, after = append(before, r.before), append(after, r.deploy, r.verify)
 	}
-	p.Facts = append(p.Facts, facts...)
-	p.Steps = append([]plan.Step{rollout.before, write}, rollout.deploy, rollout.verify)
+	p.Steps = append(append(before, write), after...)
 	return p, nil
+}
+
+// affected returns the components whose processes a write to a target's path
+// reaches, in the file's order: those whose template reads the path, and those
+// without a template that own it.
+func (w *World) affected(t Target) []string {
+	var out []string
+	for _, c := range w.Project.Components {
+		tmpl, err := w.Template(c.Key)
+		reads := tmpl == nil && c.Key == t.Component || err != nil && c.Key == t.Component
+		if tmpl != nil {
+			for _, p := range tmpl.Paths {
+				comp := patternComponent(p.Pattern)
+				reads = reads || comp == t.Component || comp == ""
+			}
+		}
+		if reads {
+			out = append(out, c.Key)
+		}
+	}
+	return out
 }
 
 // stepID is "write", or "write.COMPONENT" where a plan writes several paths.

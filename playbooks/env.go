@@ -268,7 +268,7 @@ func (c Creation) lost(t Target, now providers.Bundle) error {
 // else the one of the generate section.
 func (w *World) generatorOf(c config.Component, key string) (secret.Generator, bool) {
 	r, ok := rotationOf(c, key)
-	if !ok || r.Recipe.Variable != key {
+	if !ok || r.Recipe.Variable != key || r.Generator.New == nil {
 		return secret.Generator{}, false
 	}
 	return r.Generator, true

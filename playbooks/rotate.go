@@ -46,9 +46,9 @@ func rotationOf(c config.Component, name string) (Rotation, bool) {
 	}
 	g, ok := secret.FindGenerator(typeName)
 	if !ok && r.Ring {
-		g, ok = secret.FindGenerator("fernet")
+		g, _ = secret.FindGenerator("fernet")
 	}
-	return Rotation{Name: name, Recipe: r, Generator: g}, ok
+	return Rotation{Name: name, Recipe: r, Generator: g}, true
 }
 
 // RotationNames returns what rotate accepts in a component: recipes, then
@@ -81,6 +81,10 @@ func (w *World) FindRotation(name, component string) (string, Rotation, error) {
 	}
 	switch len(found) {
 	case 1:
+		if v := rotation.Recipe.Variable; rotation.Generator.New == nil {
+			return "", rotation, fault.New(fault.Usage, "rotate "+name, "nothing says how "+v+" is made",
+				"add generate: {"+v+": jwt} to the component "+found[0]+" in "+config.FileName+" (or another of: "+list(generatorNames())+")")
+		}
 		return found[0], rotation, nil
 	case 0:
 		hint := "give it a generator in envctl.yaml: components: {app: {generate: {" + strings.ToUpper(name) + ": jwt}}}"
@@ -95,9 +99,20 @@ func (w *World) FindRotation(name, component string) (string, Rotation, error) {
 	}
 }
 
+func generatorNames() []string {
+	var names []string
+	for _, g := range secret.Generators() {
+		names = append(names, g.Name)
+	}
+	return names
+}
+
 // Rotate plans the rotation of one secret: generate, write on the version that
 // was read with the old value kept where the recipe says so, deploy, verify.
 func (w *World) Rotate(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
+	if err := w.needsTrust("rotate "+r.Recipe.Variable, r.Recipe); err != nil {
+		return nil, err
+	}
 	store, err := w.Store(t.Environment)
 	if err != nil {
 		return nil, err
@@ -111,9 +126,6 @@ func (w *World) Rotate(ctx context.Context, t Target, r Rotation) (*plan.Plan, e
 	if !cur.Values[v].IsSet() {
 		return nil, fault.Newf(fault.NotFound, op, fmt.Sprintf("run envctl set %s --generate %s --env %s", v, r.Generator.Name, t.Environment.Name),
 			"%s has no %s", cur.Path, v)
-	}
-	if err := w.needsTrust(op, r.Recipe); err != nil {
-		return nil, err
 	}
 	facts := []plan.Fact{{Label: "generate", Text: r.Generator.Name + " for " + v}}
 	keys := []string{v}

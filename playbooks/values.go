@@ -68,9 +68,6 @@ func stateOf(v secret.Value) string {
 
 // hintMissing tells what to type when a path is not there.
 func (w *World) hintMissing(err error, t Target) error {
-	if fault.HintOf(err) != "" {
-		return err
-	}
 	switch fault.KindOf(err) {
 	case fault.NotFound:
 		return fault.Wrap(err, fault.NotFound, "", fmt.Sprintf("run envctl set KEY --env %s --component %s, or envctl env create %s", t.Environment.Name, t.Component, t.Environment.Name))

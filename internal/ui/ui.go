@@ -61,8 +61,18 @@ func (u *UI) Note(format string, args ...any) {
 	}
 }
 
-// Warn writes a warning, also under --json.
+// Warn writes a warning; under --json as an object on a line of its own.
 func (u *UI) Warn(format string, args ...any) {
+	if u.JSON {
+		line, err := json.Marshal(struct {
+			Schema  string `json:"schema"`
+			Message string `json:"message"`
+		}{"envctl.warning/v1", Clean(fmt.Sprintf(format, args...))})
+		if err == nil {
+			fmt.Fprintln(u.Err, string(line))
+		}
+		return
+	}
 	fmt.Fprintln(u.Err, "envctl: warning: "+Clean(fmt.Sprintf(format, args...)))
 }
 
