@@ -63,7 +63,7 @@ func TestPydantic1(t *testing.T) {
 	if python == "" {
 		realtest.Missing(t, "no python3 here has Pydantic 1: apt-get install python3-pydantic")
 	}
-	comparePydantic(t, python, 1, 40*long(t))
+	comparePydantic(t, python, 1, 25*long(t))
 }
 
 // TestPydantic2 compares with Pydantic 2 and pydantic-settings, which only
@@ -90,7 +90,7 @@ func TestPydantic2(t *testing.T) {
 	for i, a := range runPython[pydanticRequest, pydanticAnswer](t, python, "names.py", requests) {
 		compareSettings(t, read[i].File, read[i], requests[i], a)
 	}
-	comparePydantic(t, python, 2, 40*long(t))
+	comparePydantic(t, python, 2, 25*long(t))
 }
 
 // long is how many times as much the comparisons do: $ENVCTL_LONG, else 1.

@@ -99,7 +99,7 @@ def dump(cls, env):
 
 
 def probe(cls, probes):
-    empty = dump(cls, {})
+    empty = dump(cls, {}) if probes else {}
     for variable, value in probes.items():
         try:
             full = dump(cls, {variable: value})
