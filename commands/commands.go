@@ -5,7 +5,7 @@ import "github.com/urfave/cli/v2"
 // commands is the whole command line, in the order help shows it.
 func (a *app) commands() []*cli.Command {
 	return []*cli.Command{
-		a.initCommand(), a.trustCommand(), a.storeCommand(),
+		a.initCommand(), a.demoCommand(), a.trustCommand(), a.storeCommand(), a.demoServeCommand(),
 
 		a.setCommand(), a.getCommand(), a.listCommand(), a.unsetCommand(), a.restoreCommand(), a.historyCommand(),
 		a.diffCommand(), a.rollbackCommand(), a.generateCommand(), a.importCommand(), a.runCommand(),
