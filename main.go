@@ -2,6 +2,8 @@
 // environments of a project.
 package main
 
+//go:generate go run ./internal/gendocs
+
 import (
 	"context"
 	"crypto/rand"

@@ -126,6 +126,9 @@ func (a *app) showTrace(t *playbooks.Trace) error {
 		rows = append(rows, []ui.Cell{ui.C("%s", l.Layer), ui.C("%s", where), ui.C("%s", l.State), ui.C(""), ui.C("%s", l.Detail)})
 	}
 	for _, s := range t.Sources {
+		if s.Context && s.State == "not-configured" {
+			continue // --json has it
+		}
 		rows = append(rows, a.sourceCells(s))
 	}
 	if err := a.ui.Table([]string{"WHERE", "LOCATION", "STATE", "VALUE", ""}, rows); err != nil {

@@ -274,7 +274,9 @@ func RollingBack(to providers.Bundle) func(providers.Bundle) (providers.Patch, e
 			}
 		}
 		for k, v := range to.Values {
-			patch[k] = v
+			if !v.Equal(now.Values[k]) {
+				patch[k] = v
+			}
 		}
 		return patch, nil
 	}
