@@ -28,23 +28,9 @@ import (
 // fail, which is reported as what it is.
 func (s *Store) newClient() (*api.Client, error) {
 	const op = "connect to vault"
-	transport := &http.Transport{
-		DialContext:            (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    s.cfg.Timeout,
-		ForceAttemptHTTP2:      true,
-		DisableCompression:     true, // so that 16 MiB read are 16 MiB held
-		MaxIdleConns:           listers,
-		MaxIdleConnsPerHost:    listers,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-	if proxy := s.cfg.Proxy; proxy != nil {
-		transport.Proxy = func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }
-	}
 	cfg := &api.Config{
 		Address:          s.base.String(),
-		HttpClient:       &http.Client{Transport: transport, CheckRedirect: refuseRedirect},
+		HttpClient:       &http.Client{Transport: s.gate.next, CheckRedirect: refuseRedirect},
 		MinRetryWait:     time.Millisecond,
 		MaxRetryWait:     time.Millisecond,
 		CheckRetry:       neverRetry,
@@ -57,7 +43,6 @@ func (s *Store) newClient() (*api.Client, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Usage, op, "correct VAULT_CACERT, VAULT_CAPATH, VAULT_CLIENT_CERT or VAULT_CLIENT_KEY")
 	}
-	s.gate.next = transport
 	cfg.HttpClient.Transport = s.gate
 	client, err := api.NewClient(cfg)
 	if err != nil {
@@ -69,6 +54,25 @@ func (s *Store) newClient() (*api.Client, error) {
 		client.SetNamespace(s.cfg.Namespace)
 	}
 	return client, nil
+}
+
+// newTransport takes only what the configuration names.
+func newTransport(cfg Config) *http.Transport {
+	transport := &http.Transport{
+		DialContext:            (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    cfg.Timeout,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true, // so that 16 MiB read are 16 MiB held
+		MaxIdleConns:           listers,
+		MaxIdleConnsPerHost:    listers,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	if proxy := cfg.Proxy; proxy != nil {
+		transport.Proxy = func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }
+	}
+	return transport
 }
 
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

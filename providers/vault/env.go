@@ -89,8 +89,6 @@ func ConfigFromEnv(e Environment) (Config, error) {
 	return c, err
 }
 
-var helperLine = regexp.MustCompile(`(?m)^[ \t]*"?token_helper"?[ \t]*[=:][ \t]*"((?:[^"\\\n]|\\.)*)"`)
-
 // tokenHelper reads the one setting that ~/.vault has.
 func tokenHelper(file string) (string, error) {
 	const op, hint = "read ~/.vault", `write token_helper = "/path/to/helper" in it, or set VAULT_TOKEN`
@@ -108,7 +106,8 @@ func tokenHelper(file string) (string, error) {
 		return "", fault.Wrap(err, fault.Invalid, op, hint)
 	}
 	text := string(b)
-	m := helperLine.FindStringSubmatch(text)
+	line := regexp.MustCompile(`(?m)^[ \t]*"?token_helper"?[ \t]*[=:][ \t]*"((?:[^"\\\n]|\\.)*)"`)
+	m := line.FindStringSubmatch(text)
 	if m == nil {
 		if strings.Contains(text, "token_helper") && !regexp.MustCompile(`(?m)^[ \t]*(#|//).*token_helper`).MatchString(text) {
 			return "", fault.New(fault.Invalid, op, "token_helper is not a quoted path", hint)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -88,8 +87,6 @@ var (
 	_ providers.Metadata  = (*Store)(nil)
 )
 
-var mountSegment = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
-
 // Open checks cfg and returns its store; nothing is read or sent. Kinds: Usage
 // (no address, a malformed one, a mount that cannot be), Refused (plain http to
 // another machine).
@@ -109,7 +106,7 @@ func Open(cfg Config) (*Store, error) {
 	for _, m := range []string{cfg.Mount, cfg.AppRoleMount} {
 		parts := strings.Split(m, "/")
 		if slices.Contains([]string{"auth", "cubbyhole", "identity", "sys"}, parts[0]) ||
-			slices.ContainsFunc(parts, func(s string) bool { return !mountSegment.MatchString(s) }) {
+			slices.ContainsFunc(parts, func(s string) bool { return s == "" || strings.Contains(".-", s[:1]) || strings.TrimLeft(s, unescaped) != "" }) {
 			return nil, fault.Newf(fault.Usage, op, "correct vault.mount in envctl.yaml", "%q cannot be a mount", m)
 		}
 	}
@@ -120,7 +117,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Timeout = DefaultTimeout
 	}
 	s := &Store{cfg: cfg, base: base, login: make(chan struct{}, 1)}
-	s.gate = &gate{base: base, allowed: s.allowed}
+	s.gate = &gate{base: base, allowed: s.allowed, next: newTransport(cfg)}
 	s.connect = sync.OnceValues(s.newClient)
 	return s, nil
 }
@@ -147,11 +144,7 @@ func parseAddress(op, address string) (*url.URL, error) {
 }
 
 // Close lets the connection go; the store may be used again.
-func (s *Store) Close() {
-	if s.gate.next != nil {
-		s.gate.next.CloseIdleConnections()
-	}
-}
+func (s *Store) Close() { s.gate.next.CloseIdleConnections() }
 
 // Describe names the server and the credential that is used.
 func (s *Store) Describe() string {
