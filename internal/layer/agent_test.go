@@ -26,10 +26,12 @@ var nastyValues = []string{
 }
 
 // writers are the ways templates write a value.
-var writers = []string{"{{ . }}", `"{{ . }}"`, `{{ printf "%q" . }}`, `{{ printf "%s" . }}`, `{{ printf "%v-%s" . "x" }}`, `{{ . | toJSON }}`, `{{ . | toUnescapedJSON }}`,
+var writers = []string{
+	"{{ . }}", `"{{ . }}"`, `{{ printf "%q" . }}`, `{{ printf "%s" . }}`, `{{ printf "%v-%s" . "x" }}`, `{{ . | toJSON }}`, `{{ . | toUnescapedJSON }}`,
 	`{{ . | base64Encode }}`, `{{ . | trimSpace | toUpper }}`, `{{ . | indent 4 }}`, `{{ . | split "\n" | join "|" }}`, `{{ . | sha256Hex }}`,
 	`{{ html . }}{{ js . }}{{ urlquery . }}{{ len . }}`, `{{ replaceAll "\n" "\\n" . }}`, `{{ regexReplaceAll "[^a-z]" "_" . }}`, `{{ . | toJSONPretty | parseJSON }}`,
-	"{{- . -}}", `{{ println . }}`, `{{ print . . }}`, `{{ if eq . "a b" }}ab{{ else }}other{{ end }}`, `{{ or . "empty" }}`, `{{ . | base64URLEncode | base64URLDecode }}`}
+	"{{- . -}}", `{{ println . }}`, `{{ print . . }}`, `{{ if eq . "a b" }}ab{{ else }}other{{ end }}`, `{{ or . "empty" }}`, `{{ . | base64URLEncode | base64URLDecode }}`,
+}
 
 // The proof that text/template with our functions is Vault Agent: the real
 // agent renders every construct and every nasty value, and so do we, byte for byte.

@@ -294,6 +294,7 @@ func (a *analysis) part(p part, pos int) {
 			s.parts = append(slices.Clip(s.parts), p)
 		case lineStart:
 			s.phase = inRest // a name or a line that only rendering can tell
+		default:
 		}
 	}
 }
@@ -414,8 +415,10 @@ func (a *analysis) merged(s state, line string, pos int) {
 		return
 	}
 	at, column := a.t.lines.at(pos)
-	p := Problem{Rule: RuleMergedLines, Variable: name, Line: at, Column: column,
-		Message: fmt.Sprintf("a trim marker joins %s to the line of %s", name, s.v.Name)}
+	p := Problem{
+		Rule: RuleMergedLines, Variable: name, Line: at, Column: column,
+		Message: fmt.Sprintf("a trim marker joins %s to the line of %s", name, s.v.Name),
+	}
 	if !slices.Contains(a.t.Problems, p) {
 		a.t.Problems = append(a.t.Problems, p)
 	}
@@ -473,6 +476,7 @@ func (v *TemplateVariable) finish() {
 				v.Envs = append(v.Envs, p.text)
 			case partOpaque:
 				v.Opaque = true
+			default:
 			}
 			if p.quoted != "" && !slices.Contains(v.Quotings, p.quoted) {
 				v.Quotings = append(v.Quotings, p.quoted)

@@ -72,9 +72,7 @@ func (c *checker) lineStart(line int) int {
 // read lists the variables and what the reader does to them.
 func (c *checker) read() {
 	var reading dotenv.Reading
-	reader := c.r.in.Reader
-	if reader == "" || reader == dotenv.Sh {
-		reader = dotenv.Sh
+	if reader := c.r.in.Reader; reader == "" || reader == dotenv.Sh {
 		reading = dotenv.ReadShell([]byte(c.text))
 	} else {
 		var err error

@@ -4,7 +4,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"envctl/providers/dotenv"
 )
@@ -71,9 +70,8 @@ type patterns struct {
 	heading, ruler, commented, mark, legendAfter, name, placeholder *regexp.Regexp
 }
 
-// examplePatterns compiles them on first use: a command that reads no example
-// does not pay for them.
-var examplePatterns = sync.OnceValue(func() *patterns {
+// examplePatterns compiles them: only a command that reads an example pays.
+func examplePatterns() *patterns {
 	return &patterns{
 		heading:     regexp.MustCompile(`^(?:={2,}|-{3,})\s*(.*?[^=\-\s].*?)\s*(?:={2,}|-{3,})$`),
 		ruler:       regexp.MustCompile(`^[=\-#*~_]{3,}$`),
@@ -83,7 +81,7 @@ var examplePatterns = sync.OnceValue(func() *patterns {
 		name:        regexp.MustCompile(`\b[A-Z][A-Z0-9_]*_\*|\*_[A-Z0-9_]*[A-Z0-9]\b|\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b`),
 		placeholder: regexp.MustCompile(`(?i)<[a-z][a-z0-9_ .-]*>|^(?:change[-_ ]?me|replace[-_ ]?me|todo|xxx+)$|^your[-_]`),
 	}
-})
+}
 
 // ParseExample reads a .env.example. A mark at the end of a description covers
 // the assignments up to the next comment; alone on its line, the next
@@ -98,7 +96,7 @@ func ParseExample(file string, src []byte) (*Example, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &exampleReader{Example: &Example{File: file}, src: string(src)}
+	x := &exampleReader{Example: &Example{File: file}, src: string(src), re: examplePatterns()}
 	for _, p := range f.Problems {
 		x.Problems = append(x.Problems, Problem{Rule: RuleUnreadable, Variable: p.Key, Line: p.Line, Column: p.Column, Message: p.Message})
 	}
@@ -126,6 +124,7 @@ func ParseExample(file string, src []byte) (*Example, error) {
 type exampleReader struct {
 	*Example
 	src         string
+	re          *patterns
 	group       string
 	description []string // the comment lines of the block above
 	block       marks    // up to the next comment
@@ -150,7 +149,7 @@ func (x *exampleReader) comments(s string, line int) {
 		switch {
 		case strings.HasPrefix(trimmed, "#"):
 			body := strings.TrimSpace(strings.TrimPrefix(trimmed, "#"))
-			if examplePatterns().commented.MatchString(body) {
+			if x.re.commented.MatchString(body) {
 				x.commented(body, text, line)
 			} else {
 				x.comment(strings.TrimSpace(strings.TrimLeft(trimmed, "#")))
@@ -180,9 +179,9 @@ func (x *exampleReader) entry(e ExampleEntry, behind string) {
 	e.Group = x.group
 	e.Vault = x.block.vault || x.next.vault || m.vault
 	e.Optional = x.block.optional || x.next.optional || m.optional
-	e.Placeholder = examplePatterns().placeholder.MatchString(e.Value)
+	e.Placeholder = x.re.placeholder.MatchString(e.Value)
 	e.Description = strings.Join(x.description, " ")
-	if c := withoutMarks(strings.TrimLeft(strings.TrimSpace(behind), "# ")); c != "" && strings.Contains(behind, "#") {
+	if c := x.withoutMarks(strings.TrimLeft(strings.TrimSpace(behind), "# ")); c != "" && strings.Contains(behind, "#") {
 		e.Description = c
 	}
 	x.next, x.inBlock, x.description = marks{}, false, nil
@@ -193,8 +192,8 @@ func marksIn(s string) marks {
 	return marks{vault: strings.Contains(s, "[VAULT]"), optional: strings.Contains(s, "[OPTIONAL]")}
 }
 
-func withoutMarks(s string) string {
-	return strings.Join(strings.Fields(examplePatterns().mark.ReplaceAllString(s, "")), " ")
+func (x *exampleReader) withoutMarks(s string) string {
+	return strings.Join(strings.Fields(x.re.mark.ReplaceAllString(s, "")), " ")
 }
 
 // comment reads one line of prose, without its #.
@@ -205,31 +204,31 @@ func (x *exampleReader) comment(s string) {
 	}
 	x.inBlock = true
 	switch {
-	case examplePatterns().ruler.MatchString(s) || s == "":
+	case x.re.ruler.MatchString(s) || s == "":
 		if x.ruled && x.title != "" && s != "" {
 			x.heading(x.title)
 		}
 		x.ruled, x.title = s != "" && !x.ruled, ""
 		return
-	case examplePatterns().heading.MatchString(s):
-		x.heading(examplePatterns().heading.FindStringSubmatch(s)[1])
+	case x.re.heading.MatchString(s):
+		x.heading(x.re.heading.FindStringSubmatch(s)[1])
 		return
 	}
 	x.title = s
 	m := marksIn(s)
-	rest := withoutMarks(s)
+	rest := x.withoutMarks(s)
 	last := strings.HasSuffix(s, "[VAULT]") || strings.HasSuffix(s, "[OPTIONAL]")
 	if rest != "" {
 		x.description = append(x.description, rest)
 	}
 	switch {
 	case m == marks{}:
-	case legend(s):
+	case x.legend(s):
 		x.description = x.description[:max(0, len(x.description)-1)]
 	case rest == "":
 		x.next = marks{x.next.vault || m.vault, x.next.optional || m.optional}
-	case examplePatterns().name.MatchString(rest) && !last || strings.Contains(rest, "_*") || strings.Contains(rest, "*_"):
-		for _, p := range examplePatterns().name.FindAllString(rest, -1) {
+	case x.re.name.MatchString(rest) && !last || strings.Contains(rest, "_*") || strings.Contains(rest, "*_"):
+		for _, p := range x.re.name.FindAllString(rest, -1) {
 			x.named = append(x.named, namedMark{p, m})
 		}
 	case last:
@@ -242,13 +241,13 @@ func (x *exampleReader) comment(s string) {
 }
 
 // legend tells whether a comment explains a mark.
-func legend(s string) bool {
+func (x *exampleReader) legend(s string) bool {
 	lower := strings.ToLower(s)
 	if strings.HasPrefix(lower, "legend") || strings.Contains(lower, "marked with [") || strings.Contains(lower, "marked [") {
 		return true
 	}
-	for _, loc := range examplePatterns().mark.FindAllStringIndex(s, -1) {
-		if examplePatterns().legendAfter.MatchString(s[loc[1]:]) {
+	for _, loc := range x.re.mark.FindAllStringIndex(s, -1) {
+		if x.re.legendAfter.MatchString(s[loc[1]:]) {
 			return true
 		}
 	}
@@ -257,7 +256,7 @@ func legend(s string) bool {
 
 func (x *exampleReader) heading(s string) {
 	m := marksIn(s)
-	x.group, x.block, x.description, x.pending = withoutMarks(s), m, nil, nil
+	x.group, x.block, x.description, x.pending = x.withoutMarks(s), m, nil, nil
 	if !slices.Contains(x.Groups, x.group) {
 		x.Groups = append(x.Groups, x.group)
 	}

@@ -23,21 +23,25 @@ import (
 // envctl's own.
 
 // refusedFunctions exist in Vault Agent and are refused here.
-var refusedFunctions = []string{
-	"byKey", "byMeta", "byPort", "byTag", "caLeaf", "caRoots", "connect", "datacenters", "executeTemplate", "explode",
-	"exportedServices", "file", "key", "keyExists", "keyOrDefault", "ls", "node", "nodes", "nomadService", "nomadServices",
-	"nomadVar", "nomadVarExists", "nomadVarList", "nomadVarListSafe", "partitions", "peerings", "pkiCert", "plugin", "safeLs",
-	"safeTree", "scratch", "secrets", "service", "services", "sockaddr", "spew_dump", "spew_printf", "spew_sdump",
-	"spew_sprintf", "timestamp", "tree", "writeToFile", "call", "loop", "md5sum", "mergeMap", "mergeMapWithOverride",
-	"add", "subtract", "multiply", "divide", "modulo", "minimum", "maximum", "parseYAML", "toTitle", "toTOML", "toYAML",
+func refusedFunctions() []string {
+	return []string{
+		"add", "byKey", "byMeta", "byPort", "byTag", "caLeaf", "caRoots", "call", "connect", "datacenters", "divide",
+		"executeTemplate", "explode", "exportedServices", "file", "key", "keyExists", "keyOrDefault", "loop", "ls", "maximum",
+		"md5sum", "mergeMap", "mergeMapWithOverride", "minimum", "modulo", "multiply", "node", "nodes", "nomadService",
+		"nomadServices", "nomadVar", "nomadVarExists", "nomadVarList", "nomadVarListSafe", "parseYAML", "partitions", "peerings",
+		"pkiCert", "plugin", "safeLs", "safeTree", "scratch", "secrets", "service", "services", "sockaddr", "spew_dump",
+		"spew_printf", "spew_sdump", "spew_sprintf", "subtract", "timestamp", "toTOML", "toTitle", "toYAML", "tree", "writeToFile",
+	}
 }
 
-// builtins are text/template's own that are used as they are; the ones whose
-// output can grow are wrapped in functions.
-var builtins = []string{"and", "eq", "ge", "gt", "index", "le", "len", "lt", "ne", "not", "or", "slice", "break", "continue"}
-
-// own are bound to one rendering.
-var own = []string{"env", "envOrDefault", "html", "js", "mustEnv", "print", "printf", "println", "secret", "urlquery"}
+// boundFunctions are text/template's own that are used as they are, and those
+// that are bound to one rendering.
+func boundFunctions() []string {
+	return []string{
+		"and", "break", "continue", "eq", "ge", "gt", "index", "le", "len", "lt", "ne", "not", "or", "slice",
+		"env", "envOrDefault", "html", "js", "mustEnv", "print", "printf", "println", "secret", "urlquery",
+	}
+}
 
 // maxText is the longest text that an expression may make, in bytes.
 const maxText = 4 << 20
@@ -236,15 +240,16 @@ func indent(spaces int, s string) (string, error) {
 // in tells whether l, a list or a text, holds v.
 func in(l, v any) bool {
 	list, item := reflect.ValueOf(l), reflect.ValueOf(v)
-	switch list.Kind() {
-	case reflect.Array, reflect.Slice:
-		for i := range list.Len() {
-			if same(list.Index(i), item) {
-				return true
-			}
-		}
-	case reflect.String:
+	if list.Kind() == reflect.String {
 		return item.IsValid() && item.Type() == list.Type() && strings.Contains(list.String(), item.String())
+	}
+	if list.Kind() != reflect.Array && list.Kind() != reflect.Slice {
+		return false
+	}
+	for i := range list.Len() {
+		if same(list.Index(i), item) {
+			return true
+		}
 	}
 	return false
 }

@@ -101,10 +101,10 @@ func Render(ctx context.Context, t *Template, in RenderInput) (Rendered, error) 
 					paths = append(paths, p)
 				}
 			}
-			fetched, err = r.fetchAll(paths)
+			fetched, err = r.fetchAll(ctx, paths)
 		default:
 			var more map[string]*secretResult
-			more, err = r.fetchAll(slices.DeleteFunc(slices.Clone(missing), func(p string) bool { return fetched[p] != nil }))
+			more, err = r.fetchAll(ctx, slices.DeleteFunc(slices.Clone(missing), func(p string) bool { return fetched[p] != nil }))
 			maps.Copy(fetched, more)
 		}
 		if err != nil {
@@ -205,9 +205,9 @@ func (r *renderer) reached() []string {
 
 func cleanPath(s string) string { return strings.Trim(strings.TrimSpace(s), "/") }
 
-func (r *renderer) fetchAll(paths []string) (map[string]*secretResult, error) {
+func (r *renderer) fetchAll(ctx context.Context, paths []string) (map[string]*secretResult, error) {
 	results := make([]*secretResult, len(paths))
-	g, ctx := errgroup.WithContext(r.ctx)
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxFetches)
 	for i, p := range paths {
 		g.Go(func() (err error) {
@@ -325,11 +325,13 @@ func (r *renderer) mark(l *parse.ListNode) {
 func (r *renderer) marker(pos parse.Pos, text bool) parse.Node {
 	r.nodes = append(r.nodes, segment{pos: int(pos), text: text})
 	n := len(r.nodes) - 1
-	return &parse.ActionNode{NodeType: parse.NodeAction, Pos: pos, Pipe: &parse.PipeNode{NodeType: parse.NodePipe, Pos: pos,
+	return &parse.ActionNode{NodeType: parse.NodeAction, Pos: pos, Pipe: &parse.PipeNode{
+		NodeType: parse.NodePipe, Pos: pos,
 		Cmds: []*parse.CommandNode{{NodeType: parse.NodeCommand, Pos: pos, Args: []parse.Node{
 			parse.NewIdentifier(markFunction).SetPos(pos),
 			&parse.NumberNode{NodeType: parse.NodeNumber, Pos: pos, IsInt: true, Int64: int64(n), Text: fmt.Sprint(n)},
-		}}}}}
+		}}},
+	}}
 }
 
 func (r *renderer) functions() template.FuncMap {

@@ -15,8 +15,10 @@ import (
 
 // storeContent is what the tests' store holds below secret/data/ledger/<env>/.
 var storeContent = map[string]map[string]string{
-	"app": {"SECRET_KEY": "s3cr3t", "A": "v1", "B": "b b", "SPACED": "  a b ", "CSV": "one,two,three", "NUMBER": "5432", "BIG": "12345678901234567890",
-		"TRUE": "true", "FALSE": "false", "LIST": `[1,"x"]`, "EMPTY": ""},
+	"app": {
+		"SECRET_KEY": "s3cr3t", "A": "v1", "B": "b b", "SPACED": "  a b ", "CSV": "one,two,three", "NUMBER": "5432", "BIG": "12345678901234567890",
+		"TRUE": "true", "FALSE": "false", "LIST": `[1,"x"]`, "EMPTY": "",
+	},
 	"postgres": {"POSTGRES_PASSWORD": "pg-pass"},
 	"redis":    {"REDIS_PASSWORD": "re-pass"},
 }
@@ -80,38 +82,66 @@ func TestRender(t *testing.T) {
 		name, src, text, want string
 		more                  map[string]string
 	}{
-		{"plain", app + "\nA={{ .Data.data.A }}\nB={{ printf \"%q\" .Data.data.B }}\n{{ end }}", "\nA=v1\nB=\"b b\"\n",
-			"2/2 A=\"v1\"\n3/3 B=\"b b\"\n", nil},
-		{"missing", app + "A={{ .Data.data.GONE }}\nB=x{{ printf \"%s-%q\" .Data.data.GONE .Data.data.A }}\nC={{ .Data.data.GONE | toJSON }}\nD={{ print .Data.data.GONE }}{{ end }}",
+		{
+			"plain", app + "\nA={{ .Data.data.A }}\nB={{ printf \"%q\" .Data.data.B }}\n{{ end }}", "\nA=v1\nB=\"b b\"\n",
+			"2/2 A=\"v1\"\n3/3 B=\"b b\"\n", nil,
+		},
+		{
+			"missing", app + "A={{ .Data.data.GONE }}\nB=x{{ printf \"%s-%q\" .Data.data.GONE .Data.data.A }}\nC={{ .Data.data.GONE | toJSON }}\nD={{ print .Data.data.GONE }}{{ end }}",
 			"A=<no value>\nB=x%!s(<nil>)-\"v1\"\nC=null\nD=<nil>",
 			"1/1 A=\"<no value>\"\n2/2 B=\"x%!s(<nil>)-\\\"v1\\\"\"\n3/3 C=\"null\"\n4/4 D=\"<nil>\"\n" +
 				"problem 1 unsafe-for-shell A the shell reads < as an operator\nproblem 1 template-missing-value A <no value>: a key that is read here is not in the store\n" +
 				"problem 2 unsafe-for-shell B the shell reads ( as an operator\nproblem 2 template-missing-value B %!s(<nil>): a value that is formatted here is missing or of the wrong kind\n" +
 				"problem 3 template-missing-value C null: a value that is formatted here is missing or of the wrong kind\n" +
-				"problem 4 unsafe-for-shell D the shell reads < as an operator\nproblem 4 template-missing-value D <nil>: a value that is formatted here is missing or of the wrong kind\n", nil},
-		{"a value with %! is no complaint", app + "A={{ printf \"%q\" .Data.data.V }}\nB={{ .Data.data.V }}\n{{ end }}", "A=\"%!s(x\"\nB=%!s\n",
-			"", map[string]string{"V": "%!s"}},
-		{"merged", app + "A={{ .Data.data.A -}}\nB=2\n{{ end }}", "A=v1B=2\n",
-			"1/1 A=\"v1B=2\"\nproblem 2 template-merged-lines B a trim marker joins B to the line of A\n", nil},
-		{"%q changes a newline", app + "K={{ printf \"%q\" .Data.data.V }}\n{{ end }}", "K=\"a\\nb\"\n",
+				"problem 4 unsafe-for-shell D the shell reads < as an operator\nproblem 4 template-missing-value D <nil>: a value that is formatted here is missing or of the wrong kind\n", nil,
+		},
+		{
+			"a value with %! is no complaint", app + "A={{ printf \"%q\" .Data.data.V }}\nB={{ .Data.data.V }}\n{{ end }}", "A=\"%!s(x\"\nB=%!s\n",
+			"",
+			map[string]string{"V": "%!s"},
+		},
+		{
+			"merged", app + "A={{ .Data.data.A -}}\nB=2\n{{ end }}", "A=v1B=2\n",
+			"1/1 A=\"v1B=2\"\nproblem 2 template-merged-lines B a trim marker joins B to the line of A\n", nil,
+		},
+		{
+			"%q changes a newline", app + "K={{ printf \"%q\" .Data.data.V }}\n{{ end }}", "K=\"a\\nb\"\n",
 			"1/1 K=\"a\\\\nb\"\nproblem 1 unsafe-for-shell K the reader gets another value than the store holds: its quoting (as written, %q) does not suit the reader\n",
-			map[string]string{"V": "a\nb"}},
-		{"%q runs backticks", app + "K={{ printf \"%q\" .Data.data.V }}\n{{ end }}", "K=\"`id`\"\n",
-			"1/1 K=\"`id`\"\nproblem 1 unsafe-for-shell K the shell runs a part of the value\n", map[string]string{"V": "`id`"}},
-		{"%q expands $", app + "K={{ printf \"%q\" .Data.data.V }}\n{{ end }}", "K=\"pa$w\"\n",
-			"1/1 K=\"pa\"\nproblem 1 unsafe-for-shell K the shell replaces what follows the $\n", map[string]string{"V": "pa$w"}},
-		{"shquote", app + "K={{ shquote .Data.data.V }}\n{{ end }}", "K='it'\\''s `$(x)` \"q\"\n!'\n",
-			"1/1 K=\"it's `$(x)` \\\"q\\\"\\n!\"\n", map[string]string{"V": "it's `$(x)` \"q\"\n!"}},
-		{"an assignment inside a value", app + "K={{ .Data.data.V }}\n{{ end }}", "K=a\nEVIL=1\n",
+			map[string]string{"V": "a\nb"},
+		},
+		{
+			"%q runs backticks", app + "K={{ printf \"%q\" .Data.data.V }}\n{{ end }}", "K=\"`id`\"\n",
+			"1/1 K=\"`id`\"\nproblem 1 unsafe-for-shell K the shell runs a part of the value\n",
+			map[string]string{"V": "`id`"},
+		},
+		{
+			"%q expands $", app + "K={{ printf \"%q\" .Data.data.V }}\n{{ end }}", "K=\"pa$w\"\n",
+			"1/1 K=\"pa\"\nproblem 1 unsafe-for-shell K the shell replaces what follows the $\n",
+			map[string]string{"V": "pa$w"},
+		},
+		{
+			"shquote", app + "K={{ shquote .Data.data.V }}\n{{ end }}", "K='it'\\''s `$(x)` \"q\"\n!'\n",
+			"1/1 K=\"it's `$(x)` \\\"q\\\"\\n!\"\n",
+			map[string]string{"V": "it's `$(x)` \"q\"\n!"},
+		},
+		{
+			"an assignment inside a value", app + "K={{ .Data.data.V }}\n{{ end }}", "K=a\nEVIL=1\n",
 			"1/1 K=\"a\"\n1/2 EVIL=\"1\"\nproblem 1 unsafe-for-shell EVIL a value holds a newline and brings an assignment of its own\n" +
 				"problem 1 unsafe-for-shell K the reader gets another value than the store holds: its quoting (as written) does not suit the reader\n",
-			map[string]string{"V": "a\nEVIL=1"}},
-		{"composed", "{{ with secret \"secret/data/ledger/production/postgres\" }}U=\"postgres://u:{{ .Data.data.POSTGRES_PASSWORD }}@h/d\"\n{{ end }}",
-			"U=\"postgres://u:pg-pass@h/d\"\n", "1/1 U=\"postgres://u:pg-pass@h/d\"\n", nil},
-		{"range", app + "{{ range $k, $v := .Data.data }}{{ if eq $k \"A\" \"B\" }}{{ $k }}={{ $v | toJSON }}\n{{ end }}{{ end }}{{ end }}",
-			"A=\"v1\"\nB=\"b b\"\n", "1/1 A=\"v1\"\n1/2 B=\"b b\"\n", nil},
-		{"metadata", app + "V={{ .Data.metadata.version }} {{ .Data.metadata.destroyed }}{{ .Data.metadata.created_time }}\n{{ end }}",
-			"V=3 false2026-01-02T03:04:05.000006Z\n", "", nil},
+			map[string]string{"V": "a\nEVIL=1"},
+		},
+		{
+			"composed", "{{ with secret \"secret/data/ledger/production/postgres\" }}U=\"postgres://u:{{ .Data.data.POSTGRES_PASSWORD }}@h/d\"\n{{ end }}",
+			"U=\"postgres://u:pg-pass@h/d\"\n", "1/1 U=\"postgres://u:pg-pass@h/d\"\n", nil,
+		},
+		{
+			"range", app + "{{ range $k, $v := .Data.data }}{{ if eq $k \"A\" \"B\" }}{{ $k }}={{ $v | toJSON }}\n{{ end }}{{ end }}{{ end }}",
+			"A=\"v1\"\nB=\"b b\"\n", "1/1 A=\"v1\"\n1/2 B=\"b b\"\n", nil,
+		},
+		{
+			"metadata", app + "V={{ .Data.metadata.version }} {{ .Data.metadata.destroyed }}{{ .Data.metadata.created_time }}\n{{ end }}",
+			"V=3 false2026-01-02T03:04:05.000006Z\n", "", nil,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.name == "a value with %! is no complaint" {

@@ -50,10 +50,10 @@ type TemplatePath struct {
 func (p TemplatePath) Resolve(env map[string]string) (string, bool) {
 	var b strings.Builder
 	for _, x := range p.parts {
-		switch {
-		case x.kind == partText:
+		switch x.kind {
+		case partText:
 			b.WriteString(x.text)
-		case x.kind == partEnv:
+		case partEnv:
 			b.WriteString(env[x.text])
 		default:
 			return "", false
@@ -251,12 +251,12 @@ func leadingWord(s string) string {
 // the file first, and secret with parameters: that writes to Vault.
 func (t *Template) checkFunctions(op string) error {
 	bad, badWrite := parse.Pos(len(t.src)), parse.Pos(len(t.src))
-	name, pure := "", pureFunctions()
+	name, pure, bound := "", pureFunctions(), boundFunctions()
 	for _, tree := range t.trees {
 		walk(tree.Root, func(n parse.Node) {
 			switch n := n.(type) {
 			case *parse.IdentifierNode:
-				if pure[n.Ident] == nil && !slices.Contains(builtins, n.Ident) && !slices.Contains(own, n.Ident) && n.Pos < bad {
+				if pure[n.Ident] == nil && !slices.Contains(bound, n.Ident) && n.Pos < bad {
 					bad, name = n.Pos, n.Ident
 				}
 			case *parse.CommandNode:
@@ -269,7 +269,7 @@ func (t *Template) checkFunctions(op string) error {
 	switch {
 	case name != "":
 		line, _ := t.lines.at(int(bad))
-		if slices.Contains(refusedFunctions, name) || strings.HasPrefix(name, "sprig_") {
+		if slices.Contains(refusedFunctions(), name) || strings.HasPrefix(name, "sprig_") {
 			return invalid(op, t.File, line, "use secret, env, printf, comparisons and string functions only",
 				"the function %s is refused: it reaches beyond the template's own secrets", name)
 		}

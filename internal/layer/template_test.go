@@ -55,64 +55,98 @@ func dump(t *Template) string {
 // constructs are the forms that occur, each with what it declares. The test
 // against the real vault agent renders every one of them too.
 var constructs = []struct{ name, src, want string }{
-	{"with printf else", app + `
+	{
+		"with printf else", app + `
 SECRET_KEY={{ with .Data.data.SECRET_KEY }}{{ printf "%q" . }}{{ else }}"default"{{ end }}
 {{ end }}`,
-		"path 1:9 secret/data/ledger/{ENV}/app\n2:1 SECRET_KEY <app#SECRET_KEY %q default=\"default\"\n"},
-	{"bare", "{{ with secret \"secret/data/ledger/production/app\" }}A={{ .Data.data.A }}\nB=\"{{ .Data.data.B }}\"\n{{ end }}",
-		"path 1:9 secret/data/ledger/production/app\n1:54 A <app#A\n2:1 B <app#B\n"},
-	{"missing key", app + "\nGONE={{ .Data.data.GONE }}\nGONE2={{ printf \"%s\" .Data.data.GONE }}\nGONE3={{ printf \"%q\" .Data.data.GONE }}\n{{ end }}",
-		"path 1:9 secret/data/ledger/{ENV}/app\n2:1 GONE <app#GONE\n3:1 GONE2 <app#GONE\n4:1 GONE3 <app#GONE %q\n"},
-	{"env variable", `{{ $env := env "ENV" }}ENVIRONMENT={{ $env }}
+		"path 1:9 secret/data/ledger/{ENV}/app\n2:1 SECRET_KEY <app#SECRET_KEY %q default=\"default\"\n",
+	},
+	{
+		"bare", "{{ with secret \"secret/data/ledger/production/app\" }}A={{ .Data.data.A }}\nB=\"{{ .Data.data.B }}\"\n{{ end }}",
+		"path 1:9 secret/data/ledger/production/app\n1:54 A <app#A\n2:1 B <app#B\n",
+	},
+	{
+		"missing key", app + "\nGONE={{ .Data.data.GONE }}\nGONE2={{ printf \"%s\" .Data.data.GONE }}\nGONE3={{ printf \"%q\" .Data.data.GONE }}\n{{ end }}",
+		"path 1:9 secret/data/ledger/{ENV}/app\n2:1 GONE <app#GONE\n3:1 GONE2 <app#GONE\n4:1 GONE3 <app#GONE %q\n",
+	},
+	{
+		"env variable", `{{ $env := env "ENV" }}ENVIRONMENT={{ $env }}
 {{ with secret (printf "secret/data/ledger/%s/app" $env) }}A={{ .Data.data.A }}
 {{ end }}`,
-		"path 2:9 secret/data/ledger/{ENV}/app\n1:24 ENVIRONMENT <$ENV\n2:60 A <app#A\n"},
-	{"assignment in a branch", `{{ $env := env "ENV" }}{{ if eq $env "" }}{{ $env = "staging" }}{{ end }}{{ with secret (printf "secret/data/ledger/%s/app" $env) }}
+		"path 2:9 secret/data/ledger/{ENV}/app\n1:24 ENVIRONMENT <$ENV\n2:60 A <app#A\n",
+	},
+	{
+		"assignment in a branch", `{{ $env := env "ENV" }}{{ if eq $env "" }}{{ $env = "staging" }}{{ end }}{{ with secret (printf "secret/data/ledger/%s/app" $env) }}
 A={{ .Data.data.A }}
 {{ end }}`,
-		"path 1:82 secret/data/ledger/staging/app\npath 1:82 secret/data/ledger/{ENV}/app\n2:1 A <app#A <app#A\n"},
-	{"if else", `{{ if eq (env "ENV") "production" }}LEVEL=warn
+		"path 1:82 secret/data/ledger/staging/app\npath 1:82 secret/data/ledger/{ENV}/app\n2:1 A <app#A <app#A\n",
+	},
+	{
+		"if else", `{{ if eq (env "ENV") "production" }}LEVEL=warn
 ONLY=1
 {{ else }}LEVEL=debug
 {{ end }}X=1
 `,
-		"1:37 LEVEL literals=[\"warn\"] if-env\n2:1 ONLY literals=[\"1\"] if-env\n3:11 LEVEL literals=[\"debug\"] if-env\n4:10 X literals=[\"1\"]\n"},
-	{"else if, and, ne", `L={{ if eq (env "ENV") "production" }}a{{ else if and (ne (env "ENV") "x") (eq (env "ENV") "staging") }}b{{ else }}c{{ end }}
+		"1:37 LEVEL literals=[\"warn\"] if-env\n2:1 ONLY literals=[\"1\"] if-env\n3:11 LEVEL literals=[\"debug\"] if-env\n4:10 X literals=[\"1\"]\n",
+	},
+	{
+		"else if, and, ne", `L={{ if eq (env "ENV") "production" }}a{{ else if and (ne (env "ENV") "x") (eq (env "ENV") "staging") }}b{{ else }}c{{ end }}
 `,
-		"1:1 L literals=[\"a\" \"b\" \"c\"]\n"},
-	{"or with default", `A={{ or (env "NOPE") "d" | printf "%q" }}
+		"1:1 L literals=[\"a\" \"b\" \"c\"]\n",
+	},
+	{
+		"or with default", `A={{ or (env "NOPE") "d" | printf "%q" }}
 ` + app + `
 B={{ or .Data.data.GONE .Data.data.B "x y" | printf "%q" }}
 {{ end }}`,
-		"path 2:9 secret/data/ledger/{ENV}/app\n1:1 A <$NOPE %q default=\"d\"\n3:1 B <app#GONE <app#B %q default=\"x y\"\n"},
-	{"trim markers", app + "\nA={{ .Data.data.A -}}\nB=2\n{{- end }}",
-		"path 1:9 secret/data/ledger/{ENV}/app\n2:1 A <app#A\nproblem 3:1 template-merged-lines B\n"},
-	{"harmless trim markers", app + "\n{{- with .Data.data }}\nA={{ .A }}\n{{- end }}\n{{- end }}\nB=2\n",
-		"path 1:9 secret/data/ledger/{ENV}/app\n3:1 A <app#A if-store\n6:1 B literals=[\"2\"]\n"},
-	{"comments", "{{/* A=1\nB=2 */}}# C=3\nD=4 # E=5\n{{- /* x */ -}}\nF=6\n",
-		"3:1 D literals=[\"4\"]\nproblem 5:1 template-merged-lines F\n"},
-	{"hash with action", app + "\n# was: OLD={{ .Data.data.A }}\nA={{ .Data.data.A }}\n{{ end }}",
-		"path 1:9 secret/data/ledger/{ENV}/app\n3:1 A <app#A\n"},
-	{"several paths, composed", `{{ $env := env "ENV" }}{{ with secret (printf "secret/data/ledger/%s/app" $env) }}
+		"path 2:9 secret/data/ledger/{ENV}/app\n1:1 A <$NOPE %q default=\"d\"\n3:1 B <app#GONE <app#B %q default=\"x y\"\n",
+	},
+	{
+		"trim markers", app + "\nA={{ .Data.data.A -}}\nB=2\n{{- end }}",
+		"path 1:9 secret/data/ledger/{ENV}/app\n2:1 A <app#A\nproblem 3:1 template-merged-lines B\n",
+	},
+	{
+		"harmless trim markers", app + "\n{{- with .Data.data }}\nA={{ .A }}\n{{- end }}\n{{- end }}\nB=2\n",
+		"path 1:9 secret/data/ledger/{ENV}/app\n3:1 A <app#A if-store\n6:1 B literals=[\"2\"]\n",
+	},
+	{
+		"comments", "{{/* A=1\nB=2 */}}# C=3\nD=4 # E=5\n{{- /* x */ -}}\nF=6\n",
+		"3:1 D literals=[\"4\"]\nproblem 5:1 template-merged-lines F\n",
+	},
+	{
+		"hash with action", app + "\n# was: OLD={{ .Data.data.A }}\nA={{ .Data.data.A }}\n{{ end }}",
+		"path 1:9 secret/data/ledger/{ENV}/app\n3:1 A <app#A\n",
+	},
+	{
+		"several paths, composed", `{{ $env := env "ENV" }}{{ with secret (printf "secret/data/ledger/%s/app" $env) }}
 A={{ .Data.data.A }}
 {{ end }}{{ with secret (printf "secret/data/ledger/%s/postgres" $env) }}
 DATABASE_URL="postgresql://{{ or .Data.data.POSTGRES_USER "ledger" }}:{{ .Data.data.POSTGRES_PASSWORD }}@ledger-db:5432/ledger"
 {{ end }}{{ with secret (printf "secret/data/ledger/%s/redis" $env) }}REDIS_URL={{ printf "redis://:%s@redis:6379/0" .Data.data.REDIS_PASSWORD }}
 {{ end }}`,
 		"path 1:32 secret/data/ledger/{ENV}/app\npath 3:18 secret/data/ledger/{ENV}/postgres\npath 5:18 secret/data/ledger/{ENV}/redis\n" +
-			"2:1 A <app#A\n4:1 DATABASE_URL <postgres#POSTGRES_USER <postgres#POSTGRES_PASSWORD\n5:71 REDIS_URL <redis#REDIS_PASSWORD\n"},
-	{"secret in a variable", `{{ $s := secret "secret/data/ledger/production/app" }}A={{ $s.Data.data.A }}
+			"2:1 A <app#A\n4:1 DATABASE_URL <postgres#POSTGRES_USER <postgres#POSTGRES_PASSWORD\n5:71 REDIS_URL <redis#REDIS_PASSWORD\n",
+	},
+	{
+		"secret in a variable", `{{ $s := secret "secret/data/ledger/production/app" }}A={{ $s.Data.data.A }}
 B={{ (secret "secret/data/ledger/production/postgres").Data.data.POSTGRES_PASSWORD }}
 C={{ with $s }}{{ index .Data.data "A" }}{{ end }}
 `,
 		"path 1:10 secret/data/ledger/production/app\npath 2:7 secret/data/ledger/production/postgres\n" +
-			"1:55 A <app#A\n2:1 B <postgres#POSTGRES_PASSWORD\n3:1 C <app#A\n"},
-	{"path without data", "{{ with secret \"secret/ledger/production/app\" }}A={{ .Data.data.A }}\nV={{ .Data.metadata.version }}\n{{ end }}",
-		"path 1:9 secret/ledger/production/app\n1:49 A <app#A\n2:1 V opaque\n"},
-	{"numbers", app + "N={{ .Data.data.NUMBER }}\nQ={{ printf \"%q\" .Data.data.NUMBER }}\nBIG={{ .Data.data.BIG }}\nT={{ .Data.data.TRUE }}\n{{ if .Data.data.FALSE }}X=1\n{{ end }}J={{ .Data.data.LIST | toJSON }}\n{{ end }}",
-		"path 1:9 secret/data/ledger/{ENV}/app\n1:67 N <app#NUMBER\n2:1 Q <app#NUMBER %q\n3:1 BIG <app#BIG\n4:1 T <app#TRUE\n5:26 X literals=[\"1\"] if-store\n6:10 J <app#LIST toJSON\n"},
-	{"range", app + "{{ range $k, $v := .Data.data }}\n{{ $k }}={{ $v | toJSON }}{{ end }}\n{{ end }}",
-		"path 1:9 secret/data/ledger/{ENV}/app\nspread 2:9 secret/data/ledger/{ENV}/app\n"},
+			"1:55 A <app#A\n2:1 B <postgres#POSTGRES_PASSWORD\n3:1 C <app#A\n",
+	},
+	{
+		"path without data", "{{ with secret \"secret/ledger/production/app\" }}A={{ .Data.data.A }}\nV={{ .Data.metadata.version }}\n{{ end }}",
+		"path 1:9 secret/ledger/production/app\n1:49 A <app#A\n2:1 V opaque\n",
+	},
+	{
+		"numbers", app + "N={{ .Data.data.NUMBER }}\nQ={{ printf \"%q\" .Data.data.NUMBER }}\nBIG={{ .Data.data.BIG }}\nT={{ .Data.data.TRUE }}\n{{ if .Data.data.FALSE }}X=1\n{{ end }}J={{ .Data.data.LIST | toJSON }}\n{{ end }}",
+		"path 1:9 secret/data/ledger/{ENV}/app\n1:67 N <app#NUMBER\n2:1 Q <app#NUMBER %q\n3:1 BIG <app#BIG\n4:1 T <app#TRUE\n5:26 X literals=[\"1\"] if-store\n6:10 J <app#LIST toJSON\n",
+	},
+	{
+		"range", app + "{{ range $k, $v := .Data.data }}\n{{ $k }}={{ $v | toJSON }}{{ end }}\n{{ end }}",
+		"path 1:9 secret/data/ledger/{ENV}/app\nspread 2:9 secret/data/ledger/{ENV}/app\n",
+	},
 	{"string functions", app + `U={{ .Data.data.A | toUpper }}{{ "x" | toLower }}
 S={{ .Data.data.SPACED | trimSpace | replaceAll " " "_" }}
 L={{ .Data.data.CSV | split "," | join ";" }}
@@ -129,29 +163,45 @@ Q={{ parseInt "7" }}{{ parseBool "true" }}{{ (parseJSON "{\"a\":5}").a }}
 Y={{ html "<a>" }}{{ js "'" }}{{ urlquery "a b&c" }}{{ print "a" 1 2 "b" }}{{ println "z" -}}
 Z={{ splitToMap "," ":" "a:1,b:2" }}{{ envOrDefault "NOPE" "dflt" }}{{ base64URLEncode "??>" }}{{ hmacSHA256Hex "m" "k" }}
 {{ end }}`, ""},
-	{"define and template", `{{ define "line" }}K={{ . }}
+	{
+		"define and template", `{{ define "line" }}K={{ . }}
 {{ end }}` + app + `{{ template "line" .Data.data.A }}{{ end }}{{ block "b" "v" }}B={{ . }}
 {{ end }}`,
-		"path 2:18 secret/data/ledger/{ENV}/app\n1:20 K <app#A\n2:138 B literals=[\"v\"]\n"},
-	{"nested with", `{{ with secret "secret/data/ledger/production/app" }}{{ $a := .Data.data.A }}{{ with secret "secret/data/ledger/production/postgres" }}U={{ $a }}:{{ .Data.data.POSTGRES_PASSWORD }}
+		"path 2:18 secret/data/ledger/{ENV}/app\n1:20 K <app#A\n2:138 B literals=[\"v\"]\n",
+	},
+	{
+		"nested with", `{{ with secret "secret/data/ledger/production/app" }}{{ $a := .Data.data.A }}{{ with secret "secret/data/ledger/production/postgres" }}U={{ $a }}:{{ .Data.data.POSTGRES_PASSWORD }}
 {{ end }}{{ end }}`,
-		"path 1:9 secret/data/ledger/production/app\npath 1:86 secret/data/ledger/production/postgres\n1:136 U <app#A <postgres#POSTGRES_PASSWORD\n"},
-	{"with else with", app + `A={{ with .Data.data.GONE }}{{ . }}{{ else with .Data.data.B }}{{ . }}{{ else }}none{{ end }}
+		"path 1:9 secret/data/ledger/production/app\npath 1:86 secret/data/ledger/production/postgres\n1:136 U <app#A <postgres#POSTGRES_PASSWORD\n",
+	},
+	{
+		"with else with", app + `A={{ with .Data.data.GONE }}{{ . }}{{ else with .Data.data.B }}{{ . }}{{ else }}none{{ end }}
 {{ end }}`,
-		"path 1:9 secret/data/ledger/{ENV}/app\n1:67 A <app#GONE <app#B default=\"none\"\n"},
-	{"duplicate", "A=1\nB=1\nA=2\n",
-		"1:1 A literals=[\"1\"]\n2:1 B literals=[\"1\"]\n3:1 A literals=[\"2\"]\nduplicate 3 A\n"},
-	{"export and indentation", "  export A=1\n\tB='two words'\n",
-		"1:10 A literals=[\"1\"]\n2:2 B literals=[\"two words\"]\n"},
-	{"value over two lines", "A=\"one\ntwo\"\nB='x\nC=3\n",
-		"1:1 A literals=[\"one\\ntwo\"]\n3:1 B literals=[\"'x\"]\n4:1 C literals=[\"3\"]\n"},
-	{"block on one line", app + `{{ if .Data.data.A }}A={{ .Data.data.A }}{{ else }}A=none{{ end }}
+		"path 1:9 secret/data/ledger/{ENV}/app\n1:67 A <app#GONE <app#B default=\"none\"\n",
+	},
+	{
+		"duplicate", "A=1\nB=1\nA=2\n",
+		"1:1 A literals=[\"1\"]\n2:1 B literals=[\"1\"]\n3:1 A literals=[\"2\"]\nduplicate 3 A\n",
+	},
+	{
+		"export and indentation", "  export A=1\n\tB='two words'\n",
+		"1:10 A literals=[\"1\"]\n2:2 B literals=[\"two words\"]\n",
+	},
+	{
+		"value over two lines", "A=\"one\ntwo\"\nB='x\nC=3\n",
+		"1:1 A literals=[\"one\\ntwo\"]\n3:1 B literals=[\"'x\"]\n4:1 C literals=[\"3\"]\n",
+	},
+	{
+		"block on one line", app + `{{ if .Data.data.A }}A={{ .Data.data.A }}{{ else }}A=none{{ end }}
 {{ end }}`,
-		"path 1:9 secret/data/ledger/{ENV}/app\n1:88 A <app#A if-store\n1:118 A literals=[\"none\"] if-store\n"},
-	{"newlines from expressions", `A={{ println "1" -}}
+		"path 1:9 secret/data/ledger/{ENV}/app\n1:88 A <app#A if-store\n1:118 A literals=[\"none\"] if-store\n",
+	},
+	{
+		"newlines from expressions", `A={{ println "1" -}}
 B=2{{ "\nC=3\n" }}D={{ printf "%s\nE=" "4" }}5
 `,
-		"1:1 A literals=[\"1\"]\n2:1 B literals=[\"2\"]\n2:8 C literals=[\"3\"]\n2:19 D literals=[\"4\"]\n2:25 E literals=[\"5\"]\n"},
+		"1:1 A literals=[\"1\"]\n2:1 B literals=[\"2\"]\n2:8 C literals=[\"3\"]\n2:19 D literals=[\"4\"]\n2:25 E literals=[\"5\"]\n",
+	},
 	{"whole value of text", "A=\nB=\"\"\nC= # none\n", "1:1 A literals=[]\n2:1 B literals=[\"\"]\n3:1 C literals=[\"\"]\n"},
 }
 

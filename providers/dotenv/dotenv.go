@@ -149,8 +149,10 @@ func Parse(file string, src []byte) (*File, error) {
 		p.statement()
 	}
 	if i := invalidUTF8(p.src); i >= 0 {
-		p.problems = append(p.problems, Problem{Line: 1 + strings.Count(p.src[:i], "\n"), Kind: Refused,
-			Message: "not UTF-8: python-dotenv and docker refuse the file"})
+		p.problems = append(p.problems, Problem{
+			Line: 1 + strings.Count(p.src[:i], "\n"), Kind: Refused,
+			Message: "not UTF-8: python-dotenv and docker refuse the file",
+		})
 	}
 	return &File{Name: file, Entries: p.finish(), Problems: p.problems}, nil
 }

@@ -96,8 +96,15 @@ func unwritableHint(v string) string {
 func hardParts(v string) string {
 	var parts []string
 	for _, p := range []struct{ chars, name string }{
-		{"\n\r", "newlines"}, {"\x00", "NUL"}, {"'", "single quotes"}, {`"`, "double quotes"}, {"$", "$"}, {"`", "backticks"},
-		{`\`, "backslashes"}, {"#", "#"}, {" \t", "blanks"},
+		{"\n\r", "newlines"},
+		{"\x00", "NUL"},
+		{"'", "single quotes"},
+		{`"`, "double quotes"},
+		{"$", "$"},
+		{"`", "backticks"},
+		{`\`, "backslashes"},
+		{"#", "#"},
+		{" \t", "blanks"},
 	} {
 		if strings.ContainsAny(v, p.chars) {
 			parts = append(parts, p.name)

@@ -24,7 +24,7 @@ func TestParse(t *testing.T) {
 	if err != nil || len(f.Problems) > 0 {
 		t.Fatal(err, f)
 	}
-	values, _, err := f.Resolve(env, true)
+	_, _, err = f.Resolve(env, true)
 	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "SET ; no comment is unset") || !strings.Contains(err.Error(), "ini:4") {
 		t.Errorf("%v: an inline comment is part of the name", err)
 	}
@@ -104,8 +104,10 @@ func TestBounds(t *testing.T) {
 // Python's own configparser reads written and random files the same way.
 func TestRealConfigparser(t *testing.T) {
 	python := realtest.Tool(t, "python3")
-	texts := []string{"[a]\nB=1\n", "a=1\n[s]\nb=2", "[s]\na=1\na=2", "[s]\n[s]\n", "[s]\na\nb=1", "[s]\na=1\n  b=2\n c=3\nd=4", "[]\na=1", "[a]]x\nb=1",
-		"[DEFAULT]\nx=1\n[s]\ny=%(x)s", "[s]\na=1\n\n#c\n  2\n\n\nb=3", "[s]\n a=1\nb=2\n  c=3", "[s]\n=1", "[s]\na : b = c", "[s]\r\na=1\r\n"}
+	texts := []string{
+		"[a]\nB=1\n", "a=1\n[s]\nb=2", "[s]\na=1\na=2", "[s]\n[s]\n", "[s]\na\nb=1", "[s]\na=1\n  b=2\n c=3\nd=4", "[]\na=1", "[a]]x\nb=1",
+		"[DEFAULT]\nx=1\n[s]\ny=%(x)s", "[s]\na=1\n\n#c\n  2\n\n\nb=3", "[s]\n a=1\nb=2\n  c=3", "[s]\n=1", "[s]\na : b = c", "[s]\r\na=1\r\n",
+	}
 	random := rand.New(rand.NewSource(5))
 	pieces := []string{"a", "B", "=", ":", "%", "%(a)s", "%%", "(", " ", "  ", "\n", "\n", "\n[s]\n", "[", "]", "#", ";", "\t", "é", "x"}
 	for range 800 {
