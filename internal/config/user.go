@@ -145,13 +145,17 @@ func (p *Project) Digest() string {
 func (t *Trust) Trusted(p *Project) bool { return t.Files[p.File].SHA256 == p.Digest() }
 
 // Pin records p as trusted and writes the list.
-func (t *Trust) Pin(ctx context.Context, p *Project, now time.Time) error {
-	unlock, err := atomicfile.Lock(ctx, t.file)
+func (t *Trust) Pin(ctx context.Context, p *Project, now time.Time) (err error) {
+	dir := filepath.Dir(t.file)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fault.Wrap(unwrapPath(err), fault.Unavailable, "create "+dir, "check the folder's permissions")
+	}
+	unlock, err := atomicfile.Lock(ctx, filepath.Join(dir, ".trust.json.lock"))
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	fresh, err := LoadTrust(Dirs{Config: filepath.Dir(t.file)})
+	defer func() { err = errors.Join(err, unlock()) }()
+	fresh, err := LoadTrust(Dirs{Config: dir})
 	if err != nil {
 		return err
 	}
