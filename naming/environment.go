@@ -1,7 +1,6 @@
 package naming
 
 import (
-	"regexp"
 	"sort"
 	"strings"
 )
@@ -14,8 +13,6 @@ const (
 	Staging    = "staging"
 )
 
-var preview = regexp.MustCompile(`^pr-[0-9]+$`)
-
 // IsProduction tells whether name is the environment that is always protected.
 func IsProduction(name string) bool { return name == Production }
 
@@ -24,7 +21,10 @@ func IsProduction(name string) bool { return name == Production }
 func IsLocal(name string) bool { return name == Local || name == CI }
 
 // IsPreview tells whether name is a pull request's: pr-1, pr-47.
-func IsPreview(name string) bool { return preview.MatchString(name) }
+func IsPreview(name string) bool {
+	number, ok := strings.CutPrefix(name, "pr-")
+	return ok && number != "" && strings.TrimLeft(number, digits) == ""
+}
 
 // IsPattern tells whether name stands for several environments, as pr-* does.
 func IsPattern(name string) bool { return strings.Contains(name, "*") }

@@ -4,7 +4,6 @@ package naming
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -24,12 +23,17 @@ func (p Path) String() string {
 	return s
 }
 
-var segment = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+// The letters of names. What is made of nothing else, strings.TrimLeft leaves
+// empty: a regular expression would be compiled at each start of the program.
+const (
+	digits  = "0123456789"
+	letters = "abcdefghijklmnopqrstuvwxyz"
+)
 
 // CheckSegment returns an error that names what is wrong unless s can be a
 // path segment: ^[a-z0-9][a-z0-9_-]{0,62}$.
 func CheckSegment(what, s string) error {
-	if segment.MatchString(s) {
+	if s != "" && len(s) <= 63 && !strings.Contains("_-", s[:1]) && strings.TrimLeft(s, letters+digits+"_-") == "" {
 		return nil
 	}
 	return fmt.Errorf("%s %q: use 1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit", what, s)

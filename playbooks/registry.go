@@ -3,7 +3,6 @@ package playbooks
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -13,10 +12,13 @@ import (
 	"envctl/providers"
 )
 
-var variable = regexp.MustCompile(`^[A-Z_][A-Z0-9_]{0,127}$`)
-
-// IsVariable tells whether s can be a variable's name: UPPER_SNAKE.
-func IsVariable(s string) bool { return variable.MatchString(s) }
+// IsVariable tells whether s can be a variable's name, UPPER_SNAKE:
+// ^[A-Z_][A-Z0-9_]{0,127}$.
+func IsVariable(s string) bool {
+	// A regular expression would be compiled at each start of the program.
+	const digits, letters = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+	return s != "" && len(s) <= 128 && !strings.Contains(digits, s[:1]) && strings.TrimLeft(s, letters+digits) == ""
+}
 
 // WrittenKeys returns, sorted, the keys that a write's receipt says it changed.
 func WrittenKeys(r plan.Receipt) []string {

@@ -4,7 +4,7 @@ package plan
 
 import (
 	"context"
-	"regexp"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -71,12 +71,12 @@ type Plan struct {
 // final tells that a run that has touched s can only go forward.
 func (s *Step) final() bool { return s.Risk == Irreversible && s.Undo == nil }
 
-var (
-	stepID  = regexp.MustCompile(`^[a-z0-9][a-z0-9_.:/-]{0,127}$`)
-	keyName = regexp.MustCompile(`^[A-Za-z0-9_.:/-]{1,128}$`)
-)
-
 const (
+	lowerOrDigit = "0123456789abcdefghijklmnopqrstuvwxyz"
+	upper        = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	joints       = "_.:/-"
+
+	maxName = 128
 	maxText = 512
 	maxKeys = 4096
 )
@@ -100,7 +100,7 @@ func (p *Plan) validate() error {
 	seen := map[string]bool{}
 	for _, s := range p.Steps {
 		switch {
-		case !stepID.MatchString(s.ID) || seen[s.ID]:
+		case !isStepID(s.ID) || seen[s.ID]:
 			return bad("the step id %q is not allowed or not unique", clean(s.ID))
 		case s.Do == nil:
 			return bad("the step %s does nothing", s.ID)
@@ -119,7 +119,7 @@ func checkReceipt(r map[string]string) error {
 		return fault.Newf(fault.Internal, "", "", "%d entries are too many for the journal", len(r))
 	}
 	for k, v := range r {
-		if !keyName.MatchString(k) {
+		if !isKey(k) {
 			return fault.New(fault.Internal, "", "a name is not allowed in the journal", "")
 		}
 		if !printable(v) {
@@ -127,6 +127,17 @@ func checkReceipt(r map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// isStepID tells whether s is ^[a-z0-9][a-z0-9_.:/-]{0,127}$. A regular
+// expression would be compiled at each start of the program, as for isKey.
+func isStepID(s string) bool {
+	return s != "" && len(s) <= maxName && !strings.Contains(joints, s[:1]) && strings.TrimLeft(s, lowerOrDigit+joints) == ""
+}
+
+// isKey tells whether s is ^[A-Za-z0-9_.:/-]{1,128}$.
+func isKey(s string) bool {
+	return s != "" && len(s) <= maxName && strings.TrimLeft(s, lowerOrDigit+upper+joints) == ""
 }
 
 func printable(s string) bool {

@@ -23,7 +23,7 @@ func (e *Engine) List() ([]Record, error) {
 	)
 	for i := len(names) - 1; i >= 0; i-- {
 		id, ok := strings.CutSuffix(names[i], suffix)
-		if !ok || !runID.MatchString(id) {
+		if !ok || !isRunID(id) {
 			continue
 		}
 		r, err := e.Load(id)
@@ -40,7 +40,7 @@ func (e *Engine) List() ([]Record, error) {
 // Load returns one run. Errors: NotFound, Invalid (the journal is damaged),
 // Unavailable.
 func (e *Engine) Load(id string) (Record, error) {
-	if !runID.MatchString(id) {
+	if !isRunID(id) {
 		return Record{}, notFound(id)
 	}
 	f, err := e.fs().Open(e.path(id), ReadWhole)

@@ -105,8 +105,6 @@ func tlsConfig(dir string) (*tls.Config, error) {
 
 func (e *Engine) op(what string) string { return what + " on " + e.host }
 
-var apiVersion = regexp.MustCompile(`^[1-9][0-9]*\.[0-9]{1,3}$`)
-
 // negotiate returns the path prefix of the engine's own API version: what is
 // asked here has kept its form since 1.24, and newer engines refuse old versions.
 func (e *Engine) negotiate(ctx context.Context) (string, error) {
@@ -122,7 +120,7 @@ func (e *Engine) negotiate(ctx context.Context) (string, error) {
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<10))
 	v := resp.Header.Get("Api-Version")
-	if !apiVersion.MatchString(v) {
+	if !regexp.MustCompile(`^[1-9][0-9]*\.[0-9]{1,3}$`).MatchString(v) {
 		return "", fault.New(fault.Invalid, e.op("reach docker"), "what answers there is not a docker engine", hintStart)
 	}
 	e.version = "/v" + v

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"envctl/internal/fault"
@@ -168,14 +169,15 @@ func parseEnviron(b []byte) (map[string]secret.Value, bool) {
 	return environment(entries), true
 }
 
-var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
+// containerID is compiled when processes are looked for, not at each start.
+var containerID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9a-f]{64}`) })
 
 // inContainer tells whether a cgroup file names id, in whatever hierarchy and
 // however the engine's driver spells it. Of containers within containers the
 // innermost counts.
 func inContainer(cgroup []byte, id string) bool {
 	for line := range bytes.Lines(cgroup) {
-		if ids := containerID.FindAll(line, -1); len(ids) > 0 && string(ids[len(ids)-1]) == id {
+		if ids := containerID().FindAll(line, -1); len(ids) > 0 && string(ids[len(ids)-1]) == id {
 			return true
 		}
 	}

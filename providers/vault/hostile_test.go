@@ -463,8 +463,13 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%q: the error shows a password", address)
 		}
 	}
-	for _, mount := range []string{"sys", "auth/token", "identity", "cubbyhole", "..", "a/../b", "a//b", "a b", "a%2fb", "a?b", "a/data/../..", ".hidden"} {
+	for _, mount := range []string{"sys", "auth/token", "identity", "cubbyhole", "..", "a/../b", "a//b", "a b", "a%2fb", "a?b", "a/data/../..", ".hidden", "-a", "a/-b", "ä", "a\x00"} {
 		if _, err := Open(Config{Address: "http://127.0.0.1:1", Mount: mount}); !fault.Is(err, fault.Usage) {
+			t.Errorf("mount %q: %v", mount, err)
+		}
+	}
+	for _, mount := range []string{"", "a", "_a", "A.b-c_0", "team/kv/", "0"} {
+		if _, err := Open(Config{Address: "http://127.0.0.1:1", Mount: mount}); err != nil {
 			t.Errorf("mount %q: %v", mount, err)
 		}
 	}

@@ -106,7 +106,9 @@ func Open(cfg Config) (*Store, error) {
 	for _, m := range []string{cfg.Mount, cfg.AppRoleMount} {
 		parts := strings.Split(m, "/")
 		if slices.Contains([]string{"auth", "cubbyhole", "identity", "sys"}, parts[0]) ||
-			slices.ContainsFunc(parts, func(s string) bool { return s == "" || strings.Contains(".-", s[:1]) || strings.TrimLeft(s, unescaped) != "" }) {
+			slices.ContainsFunc(parts, func(s string) bool {
+				return s == "" || strings.Contains(".-", s[:1]) || strings.TrimLeft(s, unescaped) != ""
+			}) {
 			return nil, fault.Newf(fault.Usage, op, "correct vault.mount in envctl.yaml", "%q cannot be a mount", m)
 		}
 	}
