@@ -42,6 +42,17 @@ func (a *app) deployCommand() *cli.Command {
 
 // componentArgument accepts a component or one of its services as argument.
 func (a *app) componentArgument(ctx context.Context, w *playbooks.World, e config.Environment, arg string) (playbooks.Target, error) {
+	if arg == "" && a.globals.component == "" {
+		var running []string // components that run something
+		for _, c := range w.Project.Components {
+			if len(c.Value.Services) > 0 && (c.Value.Compose != "" || e.Deploy.Kind != config.DeployCompose) {
+				running = append(running, c.Key)
+			}
+		}
+		if len(running) == 1 {
+			return playbooks.Target{Environment: e, Component: running[0]}, nil
+		}
+	}
 	if arg == "" {
 		return a.target(ctx, w, e, "")
 	}
