@@ -9,9 +9,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -92,15 +94,28 @@ func (a *app) demo(ctx context.Context, keep, bare bool) (err error) {
 		return fault.Newf(fault.Unavailable, "demo", "set TMPDIR to a folder that can be written", "%s", plainCause(err))
 	}
 	defer func() {
-		if !keep {
-			err = errors.Join(err, os.RemoveAll(folder))
+		if keep {
+			return
+		}
+		if rerr := os.RemoveAll(folder); rerr != nil {
+			err = errors.Join(err, fault.Newf(fault.Unavailable, "demo", "remove it yourself", "%s stays: %s", folder, plainCause(rerr)))
 		}
 	}()
 	if top := gitTop(folder); top != "" {
 		return fault.Newf(fault.Refused, "demo", "set TMPDIR to a folder outside of it", "the temporary folder lies in the git repository %s, which the demo would change", top)
 	}
-	d := &demonstration{app: a, folder: folder, name: "ledger"}
-	a.ui.Print("%s", a.ui.Paint(ui.Strong, "envctl demo")+": a small finance service, its secrets, and the proof that they arrive")
+	d := &demonstration{app: a, folder: folder, name: "ledger", columns: 120}
+	if a.ui.OutTTY {
+		d.columns = a.ui.Width() - 4
+	}
+	// A reader that goes away (a pager, head) must not end the process before it
+	// has cleaned up.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+	gone := &writeErrors{to: a.ui.Out}
+	a.ui.Out = gone
+	a.ui.Lead(ui.Strong, "envctl demo", ": a small finance service, its secrets, and the proof that they arrive")
 	engine, why := (*demoEngine)(nil), "--no-container"
 	if !bare {
 		a.ui.Progress("looking for docker")
@@ -108,8 +123,11 @@ func (a *app) demo(ctx context.Context, keep, bare bool) (err error) {
 		a.ui.Progress("")
 	}
 	defer func() {
-		if engine != nil {
-			err = errors.Join(err, engine.remove(context.WithoutCancel(ctx)))
+		if engine == nil {
+			return
+		}
+		if rerr := engine.remove(context.WithoutCancel(ctx)); rerr != nil {
+			err = errors.Join(err, rerr)
 		}
 	}()
 	if err := d.prepare(engine); err != nil {
@@ -130,9 +148,26 @@ func (a *app) demo(ctx context.Context, keep, bare bool) (err error) {
 		if err := d.step(ctx, n, s); err != nil {
 			return err
 		}
+		if gone.err != nil {
+			return silentError{exitCode(fault.New(fault.Unavailable, "", "", ""))}
+		}
 	}
 	a.endDemo(d, engine != nil, keep, a.Now().Sub(began))
 	return nil
+}
+
+// writeErrors remembers that its reader went away.
+type writeErrors struct {
+	to  io.Writer
+	err error
+}
+
+func (w *writeErrors) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	if err != nil {
+		w.err = err
+	}
+	return n, err
 }
 
 func (a *app) endDemo(d *demonstration, contained, keep bool, took time.Duration) {
@@ -140,7 +175,8 @@ func (a *app) endDemo(d *demonstration, contained, keep bool, took time.Duration
 	if !contained {
 		proof = "written and read back from the store; with docker and compose, the demo also proves the running process"
 	}
-	a.ui.Print("\n%s in %.1f s: %s", a.ui.Paint(ui.Good, "done"), took.Seconds(), proof)
+	a.ui.Print("")
+	a.ui.Lead(ui.Good, "done", " in %.1f s: %s", took.Seconds(), proof)
 	if keep {
 		a.ui.Print("kept: cd %s && . ../env   (then envctl list, envctl trace SECRET_KEY, …)", d.project())
 	} else {
@@ -154,6 +190,7 @@ type demonstration struct {
 	*app
 	folder, name string
 	env          map[string]string
+	columns      int // of the answers, which stand four columns in
 }
 
 func (d *demonstration) project() string { return filepath.Join(d.folder, d.name) }
@@ -218,8 +255,9 @@ func (d *demonstration) step(ctx context.Context, n int, s demoStep) error {
 	if err := ctx.Err(); err != nil {
 		return fault.New(fault.Interrupted, "demo", "interrupted, and everything removed", "")
 	}
-	d.ui.Print("\n%s", d.ui.Paint(ui.Strong, fmt.Sprintf("%2d  %s", n, s.say)))
-	d.ui.Print("    %s", d.ui.Paint(ui.Faint, "$ "+s.typed()))
+	d.ui.Print("")
+	d.ui.Lead(ui.Strong, fmt.Sprintf("%2d  %s", n, s.say), "")
+	d.ui.Lead(ui.Faint, "    $ "+s.typed(), "")
 	d.ui.Progress("    …")
 	var out bytes.Buffer
 	code, err := d.execute(ctx, s, &out)
@@ -280,7 +318,7 @@ func (d *demonstration) main(ctx context.Context, args []string, input string, o
 	p.Args, p.WorkDir, p.Stdin = args, d.project(), in
 	p.Getenv = func(name string) string { return d.env[name] }
 	p.Environ = d.environ
-	child := &app{Process: p, ui: &ui.UI{In: in, Out: out, Err: out, OutTTY: true, Color: d.ui.Color}}
+	child := &app{Process: p, ui: &ui.UI{In: in, Out: out, Err: out, OutTTY: true, Color: d.ui.Color, Columns: d.columns}}
 	return child.end(child.run(ctx)), nil
 }
 

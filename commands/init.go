@@ -106,7 +106,10 @@ func (a *app) init(ctx context.Context, o initOptions) error {
 		if a.globals.dryRun {
 			continue
 		}
-		if err := item.do(ctx); err != nil {
+		a.ui.Progress("making " + item.What) // a passphrase takes a second
+		err := item.do(ctx)
+		a.ui.Progress("")
+		if err != nil {
 			return err
 		}
 		item.State = map[string]string{"create": "created", "add": "added"}[item.State]

@@ -295,7 +295,7 @@ func (a *app) sayDeploy(env config.Environment, p *plan.Plan, doc runDocument, w
 	v, ok := doc.Verified.(verifiedDocument)
 	switch {
 	case ok:
-		a.ui.Print("%s", a.ui.Paint(ui.Good, "deployed and verified")+": "+strings.Join(v.Services, ", ")+" ("+v.Evidence+")")
+		a.ui.Lead(ui.Good, "deployed and verified", ": %s (%s)", strings.Join(v.Services, ", "), v.Evidence)
 	case doc.Deployed:
 		a.ui.Print("deployed, unverified: %s", why)
 	case doc.Unchanged || len(receiptsOf(plan.Record{Steps: doc.Steps}, "write")) == 0:

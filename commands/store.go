@@ -319,7 +319,7 @@ func (a *app) storeVerify(ctx context.Context, accept bool) error {
 	}
 	switch {
 	case state == "accepted":
-		a.ui.Print("%s revision %d of %s", a.ui.Paint(ui.Caution, "accepted"), report.Revision.Number, StoreFile)
+		a.ui.Lead(ui.Caution, "accepted", " revision %d of %s", report.Revision.Number, StoreFile)
 	case !accept || err == nil:
 		a.showReport(report, state)
 	}
@@ -339,7 +339,7 @@ func (a *app) showReport(r embedded.Report, state string) {
 	case "first-use":
 		tone = ui.Caution
 	}
-	a.ui.Print("%s  %s", a.ui.Paint(tone, state), StoreFile)
+	a.ui.Lead(tone, state, "  %s", StoreFile)
 	a.ui.Print("  revision    %d of %s by %s", r.Revision.Number, r.Revision.Time.Format(time.RFC3339), dash(r.Revision.Author))
 	seen := "nothing"
 	if r.Seen > 0 {

@@ -105,7 +105,7 @@ func (a *app) trust(ctx context.Context, show bool) error {
 		}
 		doc.State, doc.PinnedAt = "trusted", &now
 		if !a.ui.JSON {
-			a.ui.Print("%s %s as it is now (%s)", a.ui.Paint(ui.Good, "trusted"), p.File, doc.Digest[:12])
+			a.ui.Lead(ui.Good, "trusted", " %s as it is now (%s)", p.File, doc.Digest[:12])
 		}
 	}
 	if a.ui.JSON {

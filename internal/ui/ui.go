@@ -26,6 +26,7 @@ type UI struct {
 	Color                 bool
 	NoInput               bool // prompts refuse
 	Verbose               int
+	Columns               int // the width, where Out is not the terminal itself; 0: nobody says
 	Prompter              Prompter
 }
 
@@ -45,12 +46,21 @@ func (u *UI) Width() int {
 			return w
 		}
 	}
+	if u.Columns > 0 {
+		return u.Columns
+	}
 	return 80
 }
 
 // Print writes one line of the answer.
 func (u *UI) Print(format string, args ...any) {
 	fmt.Fprintln(u.Out, Clean(fmt.Sprintf(format, args...)))
+}
+
+// Lead writes one line of the answer that begins with a word in a tone. Print
+// would escape the colour, as it does everything that a terminal obeys.
+func (u *UI) Lead(t Tone, word, format string, args ...any) {
+	fmt.Fprintln(u.Out, u.Paint(t, Clean(word))+Clean(fmt.Sprintf(format, args...)))
 }
 
 // Note writes one line beside the answer: progress, warnings, what to do next.
@@ -145,7 +155,7 @@ const (
 	Strong
 )
 
-var codes = [...]string{Plain: "", Good: "32", Caution: "33", Bad: "31", Faint: "2", Strong: "1"}
+var codes = [...]string{Plain: "", Good: "32", Caution: "33", Bad: "31", Faint: "2", Strong: "1"} //nolint:gochecknoglobals // a constant list
 
 // Paint returns s in a tone, or as it is where colour is off.
 func (u *UI) Paint(t Tone, s string) string {
