@@ -16,7 +16,7 @@ import (
 )
 
 // version is set by the linker for a release.
-var version = "dev" //nolint:gochecknoglobals // the linker can only set a variable
+var version = "dev"
 
 func main() {
 	ctx, cancel := context.WithCancel(context.Background())

@@ -176,7 +176,7 @@ func (a *app) action(minArgs, maxArgs int, run func(ctx context.Context, c *cli.
 	return func(c *cli.Context) error {
 		if n := c.NArg(); n < minArgs || (maxArgs >= 0 && n > maxArgs) {
 			return fault.Newf(fault.Usage, c.Command.HelpName, "run "+c.Command.HelpName+" --help",
-				"%s", argumentCount(n, minArgs, maxArgs, c.Command.ArgsUsage))
+				"%s", argumentCount(n, minArgs, c.Command.ArgsUsage))
 		}
 		ctx := c.Context
 		if t := a.globals.timeout; t > 0 {
@@ -193,14 +193,14 @@ func (a *app) action(minArgs, maxArgs int, run func(ctx context.Context, c *cli.
 	}
 }
 
-func argumentCount(n, lo, hi int, usage string) string {
+func argumentCount(n, lo int, usage string) string {
 	if usage == "" {
 		return "takes no argument"
 	}
 	if n < lo {
 		return "wants " + usage
 	}
-	return fmt.Sprintf("%d arguments, want %s", n, usage)
+	return fmt.Sprintf("%d arguments are too many, want %s", n, usage)
 }
 
 // abs returns a path as seen from the working directory.

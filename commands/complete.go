@@ -54,11 +54,11 @@ func (a *app) candidates(words []string, current string) []candidate {
 		return nil
 	}
 	if pending != "" {
-		return a.flagValues(pending, flags)
+		return a.flagValues(pending)
 	}
 	if name, prefix, ok := strings.Cut(current, "="); ok && strings.HasPrefix(current, "--") {
 		var out []candidate
-		for _, c := range a.flagValues(strings.TrimLeft(name, "-"), flags) {
+		for _, c := range a.flagValues(strings.TrimLeft(name, "-")) {
 			if strings.HasPrefix(c.value, prefix) {
 				out = append(out, candidate{name + "=" + c.value, c.about})
 			}
@@ -135,7 +135,7 @@ func commandCandidates(level []*cli.Command) []candidate {
 }
 
 // flagValues completes the value of a flag.
-func (a *app) flagValues(flag string, flags map[string]string) []candidate {
+func (a *app) flagValues(flag string) []candidate {
 	switch flag {
 	case "env", "e", "from", "confirm":
 		return a.environments()

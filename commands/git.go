@@ -15,7 +15,7 @@ func gitDir(dir string) string {
 		case err == nil && st.IsDir():
 			return g
 		case err == nil: // a work tree: "gitdir: PATH"
-			data, rerr := os.ReadFile(g) //nolint:gosec // git's own file
+			data, rerr := os.ReadFile(g)
 			if rerr != nil {
 				return ""
 			}
@@ -37,7 +37,7 @@ func gitBranch(dir string) string {
 	if g == "" {
 		return ""
 	}
-	head, err := os.ReadFile(filepath.Join(g, "HEAD")) //nolint:gosec // git's own file
+	head, err := os.ReadFile(filepath.Join(g, "HEAD"))
 	if err != nil {
 		return ""
 	}

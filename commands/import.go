@@ -47,8 +47,10 @@ func (a *app) importFile(ctx context.Context, name string, allowEmpty, deploy bo
 	a.showImport(rows)
 	if len(patch) == 0 {
 		if a.ui.JSON {
-			return a.ui.Document(runDocument{Schema: "envctl.run/v1", Playbook: "import", Environment: t.Environment.Name, Component: t.Component,
-				State: "done", Unchanged: true, Verified: false, Steps: []plan.StepRecord{}})
+			return a.ui.Document(runDocument{
+				Schema: "envctl.run/v1", Playbook: "import", Environment: t.Environment.Name, Component: t.Component,
+				State: "done", Unchanged: true, Verified: false, Steps: []plan.StepRecord{},
+			})
 		}
 		a.ui.Print("%s  unchanged", w.Path(t))
 		return nil

@@ -38,7 +38,7 @@ func gitRemoteName(dir string) string {
 	if g == "" {
 		return ""
 	}
-	data, err := os.ReadFile(filepath.Join(g, "config")) //nolint:gosec // git's own file
+	data, err := os.ReadFile(filepath.Join(g, "config"))
 	if err != nil {
 		return ""
 	}

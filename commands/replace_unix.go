@@ -13,6 +13,6 @@ func (a *app) replace(program string, argv, env []string) error {
 	if err := a.core.Restore(0); err != nil {
 		return fault.Wrap(err, fault.Internal, "run "+argv[0], "")
 	}
-	err := syscall.Exec(program, argv, env) //nolint:gosec // running it is the command
+	err := syscall.Exec(program, argv, env)
 	return fault.Newf(fault.NotFound, "run "+argv[0], "check that it is a program this machine can run", "%s", plainCause(err))
 }

@@ -130,11 +130,11 @@ func readValue(path, op string) (secret.Value, error) {
 
 // readFile reads a file that the operator named. Usage when it cannot be read.
 func readFile(path, op string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names it
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fault.Newf(fault.Usage, op, "name a readable file", "%s", plainCause(err))
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	data, err := io.ReadAll(io.LimitReader(f, inputLimit))
 	if err != nil {
 		return nil, fault.Newf(fault.Usage, op, "name a readable file", "%s", plainCause(err))

@@ -182,15 +182,24 @@ func (a *app) openStore(w *playbooks.World, e config.Environment, resolver func(
 		return a.embedded(w), nil
 	}
 	server := w.User.VaultFor(w.Project.Name, e.Name)
+	var refs []string
 	c, err := vault.ConfigFromEnv(vault.Environment{
 		Lookup: a.Getenv, Home: a.Getenv("HOME"), Address: server.Address,
-		Resolve: func(ctx context.Context, ref string) (secret.Value, error) { return resolver().Resolve(ctx, ref) },
+		Resolve: func(ctx context.Context, ref string) (secret.Value, error) {
+			// All of the server's credentials in one go: 1Password counts reads.
+			got, err := resolver().ResolveAll(ctx, refs)
+			if v, ok := got[ref]; ok {
+				return v, nil
+			}
+			return secret.Value{}, err
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	applyServer(&c, server)
 	c.Mount, c.Timeout = w.Project.Vault.Mount, a.globals.timeout
+	refs = c.References()
 	return all.Vault(c)
 }
 

@@ -266,7 +266,7 @@ func (w *World) undoWrite(ctx context.Context, store providers.Store, t Target, 
 	path := w.Path(t)
 	from, err := strconv.Atoi(r[fieldFrom])
 	if err != nil {
-		return nil // no intent: nothing happened
+		return nil //nolint:nilerr // no intent: nothing happened
 	}
 	key, err := w.Fingerprints(ctx, store)
 	if err != nil {

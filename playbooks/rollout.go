@@ -9,7 +9,6 @@ import (
 
 	"envctl/internal/fault"
 	"envctl/internal/plan"
-	"envctl/internal/secret"
 	"envctl/providers"
 )
 
@@ -170,11 +169,11 @@ func (w *World) Evidence(ctx context.Context, t Target) (Proof, error) {
 	}
 	rt, err := w.Runtime(t.Environment)
 	if err != nil {
-		return Proof{Why: err.Error()}, nil
+		return Proof{Why: err.Error()}, nil //nolint:nilerr // no evidence is an answer, not a failure
 	}
 	found, err := rt.Containers(ctx, w.query(t, services))
 	if err != nil {
-		return Proof{Why: err.Error()}, nil
+		return Proof{Why: err.Error()}, nil //nolint:nilerr // no evidence is an answer, not a failure
 	}
 	proof := Proof{Kind: "process"}
 	for _, s := range services {
@@ -317,17 +316,4 @@ func (w *World) markers(ctx context.Context, t Target) (string, error) {
 	}
 	sort.Strings(marks)
 	return clip(strings.Join(marks, " ")), nil
-}
-
-// equalSets tells whether two sets of variables are the same.
-func equalSets(a, b map[string]secret.Value) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k, v := range a {
-		if !v.Equal(b[k]) {
-			return false
-		}
-	}
-	return true
 }

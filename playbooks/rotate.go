@@ -58,10 +58,7 @@ func RotationNames(c config.Component) []string {
 	for _, e := range c.Rotate {
 		names = append(names, e.Key)
 	}
-	for _, k := range sortedKeys(c.Generate) {
-		names = append(names, k)
-	}
-	return names
+	return append(names, sortedKeys(c.Generate)...)
 }
 
 // FindRotation returns the component and the rotation that NAME means: in the

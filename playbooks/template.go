@@ -11,10 +11,11 @@ import (
 )
 
 // emitted returns what a template says of a variable, its branches put
-// together; nil when it does not emit it.
-func emitted(tmpl *layer.Template, name string) *layer.TemplateVariable {
+// together; nil when it does not emit it. spread: it would be emitted only as
+// one of all keys of a path, if the path has it.
+func emitted(tmpl *layer.Template, name string) (v *layer.TemplateVariable, spread bool) {
 	if tmpl == nil {
-		return nil
+		return nil, false
 	}
 	var out *layer.TemplateVariable
 	for _, v := range tmpl.Variables {
@@ -31,12 +32,11 @@ func emitted(tmpl *layer.Template, name string) *layer.TemplateVariable {
 			}
 		}
 	}
-	if out == nil {
-		for _, s := range tmpl.Spreads {
-			return &layer.TemplateVariable{Name: name, Line: s.Line, Column: s.Column, Inputs: []layer.Input{{Path: s.Path, Key: name}}, Conditional: layer.ByStore}
-		}
+	if out == nil && len(tmpl.Spreads) > 0 {
+		s := tmpl.Spreads[0]
+		return &layer.TemplateVariable{Name: name, Line: s.Line, Column: s.Column, Inputs: []layer.Input{{Path: s.Path, Key: name}}, Conditional: layer.ByStore}, true
 	}
-	return out
+	return out, false
 }
 
 // dispensable tells whether a template does without a variable's inputs.

@@ -105,6 +105,7 @@ type tracing struct {
 	comp     config.Component
 
 	template *layer.TemplateVariable // nil: the template does not emit it, or there is none
+	spread   bool                    // it is emitted only as one of all keys of a path
 	rendered *Rendered
 	storeErr error
 }
@@ -117,7 +118,7 @@ func (w *World) Trace(ctx context.Context, t Target, variable string, letters *L
 		return nil, err
 	}
 	tr := &tracing{w: w, t: t, variable: variable, comp: comp, layers: w.Layers(comp)}
-	tr.template = emitted(tr.layers.Template, variable)
+	tr.template, tr.spread = emitted(tr.layers.Template, variable)
 	var local, stored, running []SourceRow
 	var wg sync.WaitGroup
 	look := func(into *[]SourceRow, do func(context.Context) []SourceRow) {
@@ -180,7 +181,7 @@ func (tr *tracing) layerRows() []LayerRow {
 		return r
 	}
 	tmpl := row("template", tr.comp.Template, tr.layers.TemplateErr)
-	if v := tr.template; v != nil {
+	if v := tr.template; v != nil && (!tr.spread || tr.emits()) {
 		tmpl.State, tmpl.Line = "declared", v.Line
 		var from []string
 		for _, in := range v.Inputs {
@@ -214,6 +215,15 @@ func (tr *tracing) layerRows() []LayerRow {
 		}
 	}
 	return []LayerRow{tmpl, code, example}
+}
+
+// emits tells whether rendering gave the variable.
+func (tr *tracing) emits() bool {
+	if tr.rendered == nil {
+		return false
+	}
+	_, ok := tr.rendered.Variables[tr.variable]
+	return ok
 }
 
 // linked tells whether this machine's own files are links of the chain.
@@ -396,8 +406,10 @@ func (tr *tracing) container(ctx context.Context, rt providers.Runtime, c provid
 	}
 	rows := []SourceRow{conf}
 	if c.State != "running" {
-		return append(rows, SourceRow{Source: "process", Location: c.Name, State: "unreachable", Detail: "the container is " + c.State,
-			err: fault.New(fault.No, c.Name, "is "+c.State, "envctl logs "+c.Service+" --env "+tr.t.Environment.Name)})
+		return append(rows, SourceRow{
+			Source: "process", Location: c.Name, State: "unreachable", Detail: "the container is " + c.State,
+			err: fault.New(fault.No, c.Name, "is "+c.State, "envctl logs "+c.Service+" --env "+tr.t.Environment.Name),
+		})
 	}
 	procs, err := rt.Processes(ctx, c)
 	if err != nil {

@@ -29,8 +29,8 @@ func (tr *tracing) verdict(t *Trace) TraceVerdict {
 		if v, done := tr.undeclared(t); done {
 			return v
 		}
-	} else if v, done := tr.notEmitted(t); done {
-		return v
+	} else {
+		return tr.notEmitted()
 	}
 	return tr.runningVerdict(t, want)
 }
@@ -79,11 +79,15 @@ func (tr *tracing) localVerdict(t *Trace, want secret.Value, has bool) (TraceVer
 	case file != nil && has && !file.value.Equal(want):
 		why := "it differs from what the store gives"
 		if file.MatchesVersion > 0 {
-			return TraceVerdict{Status: "stale", Because: fmt.Sprintf("%s holds the value of version %d", place(file.Location, file.Line), file.MatchesVersion), Evidence: "dotenv",
-				Fix: fmt.Sprintf("envctl get %s --env %s --raw, and put it into %s", tr.variable, tr.t.Environment.Name, file.Location)}, true
+			return TraceVerdict{
+				Status: "stale", Because: fmt.Sprintf("%s holds the value of version %d", place(file.Location, file.Line), file.MatchesVersion), Evidence: "dotenv",
+				Fix: fmt.Sprintf("envctl get %s --env %s --raw, and put it into %s", tr.variable, tr.t.Environment.Name, file.Location),
+			}, true
 		}
-		return TraceVerdict{Status: "drift", Because: place(file.Location, file.Line) + ": " + why, Evidence: "dotenv",
-			Fix: fmt.Sprintf("envctl import %s --env %s --component %s, or correct the file", file.Location, tr.t.Environment.Name, tr.t.Component)}, true
+		return TraceVerdict{
+			Status: "drift", Because: place(file.Location, file.Line) + ": " + why, Evidence: "dotenv",
+			Fix: fmt.Sprintf("envctl import %s --env %s --component %s, or correct the file", file.Location, tr.t.Environment.Name, tr.t.Component),
+		}, true
 	case !has && (file != nil || env != nil):
 		if v, done := tr.undeclared(t); done {
 			return v, true
@@ -128,22 +132,26 @@ func (tr *tracing) undeclared(t *Trace) (TraceVerdict, bool) {
 	if !configured {
 		return TraceVerdict{}, false
 	}
-	return TraceVerdict{Status: "undeclared", Because: "it has a value, and no layer declares it", Evidence: "layers",
-		Fix: fmt.Sprintf("declare it, or run envctl unset %s --env %s --component %s", tr.variable, tr.t.Environment.Name, tr.t.Component)}, true
+	return TraceVerdict{
+		Status: "undeclared", Because: "it has a value, and no layer declares it", Evidence: "layers",
+		Fix: fmt.Sprintf("declare it, or run envctl unset %s --env %s --component %s", tr.variable, tr.t.Environment.Name, tr.t.Component),
+	}, true
 }
 
 // notEmitted is about a store key that the template does not emit under its own
 // name.
-func (tr *tracing) notEmitted(*Trace) (TraceVerdict, bool) {
+func (tr *tracing) notEmitted() TraceVerdict {
 	for _, v := range tr.layers.Template.Variables {
 		for _, in := range v.Inputs {
 			if in.Key == tr.variable && patternComponent(in.Path) == tr.t.Component {
-				return TraceVerdict{Status: "consistent", Because: "it reaches the processes as a part of " + v.Name, Evidence: "store", Fix: "envctl trace " + v.Name + " --env " + tr.t.Environment.Name}, true
+				return TraceVerdict{Status: "consistent", Because: "it reaches the processes as a part of " + v.Name, Evidence: "store", Fix: "envctl trace " + v.Name + " --env " + tr.t.Environment.Name}
 			}
 		}
 	}
-	return TraceVerdict{Status: "undeclared", Because: "the store holds it, and " + tr.comp.Template + " does not emit it", Evidence: "template",
-		Fix: "add " + tr.variable + " to " + tr.comp.Template}, true
+	return TraceVerdict{
+		Status: "undeclared", Because: "the store holds it, and " + tr.comp.Template + " does not emit it", Evidence: "template",
+		Fix: "add " + tr.variable + " to " + tr.comp.Template,
+	}
 }
 
 // runningVerdict compares what runs with what should.

@@ -84,11 +84,11 @@ func invalid(file string, line int, format string, args ...any) error {
 }
 
 func readBounded(file string) ([]byte, error) {
-	f, err := os.Open(file) //nolint:gosec // the operator names it, or it was found upward
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, fault.Wrap(unwrapPath(err), fault.Invalid, "read "+file, "")
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, fault.Wrap(unwrapPath(err), fault.Invalid, "read "+file, "")

@@ -34,17 +34,17 @@ const (
 
 // Project is envctl.yaml.
 type Project struct {
-	Version            int                     `yaml:"version" doc:"the version of this file's schema" enum:"1"`
-	Name               string                  `yaml:"project" doc:"the first segment of every store path"`
-	Store              string                  `yaml:"store" doc:"where values live; an environment may override it" enum:"local,vault"`
-	Vault              VaultMount              `yaml:"vault" doc:"the KV v2 engine; never an address"`
-	DefaultEnvironment string                  `yaml:"default_environment" doc:"the environment of reads that name none"`
-	Environments       Map[EnvironmentConfig]  `yaml:"environments" doc:"environments by name, or by pattern such as pr-*"`
-	Components         Map[Component]          `yaml:"components" doc:"the units that own secrets"`
-	Naming             NamingConfig            `yaml:"naming" doc:"how names are made"`
-	Ports              PortsConfig             `yaml:"ports" doc:"how ports are chosen"`
-	Check              CheckConfig             `yaml:"check" doc:"what check reports"`
-	Deploy             *DeployConfig           `yaml:"deploy" doc:"how values reach the running processes; an environment may override it"`
+	Version            int                    `yaml:"version" doc:"the version of this file's schema" enum:"1"`
+	Name               string                 `yaml:"project" doc:"the first segment of every store path"`
+	Store              string                 `yaml:"store" doc:"where values live; an environment may override it" enum:"local,vault"`
+	Vault              VaultMount             `yaml:"vault" doc:"the KV v2 engine; never an address"`
+	DefaultEnvironment string                 `yaml:"default_environment" doc:"the environment of reads that name none"`
+	Environments       Map[EnvironmentConfig] `yaml:"environments" doc:"environments by name, or by pattern such as pr-*"`
+	Components         Map[Component]         `yaml:"components" doc:"the units that own secrets"`
+	Naming             NamingConfig           `yaml:"naming" doc:"how names are made"`
+	Ports              PortsConfig            `yaml:"ports" doc:"how ports are chosen"`
+	Check              CheckConfig            `yaml:"check" doc:"what check reports"`
+	Deploy             *DeployConfig          `yaml:"deploy" doc:"how values reach the running processes; an environment may override it"`
 
 	File string `yaml:"-"` // absolute
 	Root string `yaml:"-"` // the folder of File, symlinks resolved

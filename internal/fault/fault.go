@@ -33,7 +33,7 @@ const (
 	Interrupted               // Ctrl-C before anything was written
 )
 
-var kindNames = [...]string{
+var kindNames = [...]string{ //nolint:gochecknoglobals // a constant list
 	"internal", "no", "usage", "refused", "invalid", "rolled-back", "denied", "expired", "wrong-identity",
 	"not-found", "deleted", "destroyed", "conflict", "unavailable", "sealed", "unknown", "partial", "interrupted",
 }
