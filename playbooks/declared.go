@@ -200,6 +200,7 @@ type Need struct {
 	Key      string
 	Default  string // from code, for a variable that is not secret
 	Optional bool   // the template or the code does without
+	Spare    bool   // the template does without, so that no code default is needed
 	Secret   bool
 	From     string // what declares it, e.g. deploy/app/secrets.ctmpl:11
 }
@@ -229,6 +230,7 @@ func (w *World) Needs(component string, all map[string]Layers) []Need {
 			n.Optional = n.Optional || !f.Required
 		}
 		if old, seen := needs[n.Key]; seen {
+			n.Spare = n.Spare && old.Spare
 			n.Optional = n.Optional && old.Optional
 			n.Secret = n.Secret || old.Secret
 		}
@@ -242,7 +244,7 @@ func (w *World) Needs(component string, all map[string]Layers) []Need {
 		for _, v := range l.Template.Variables {
 			for _, in := range v.Inputs {
 				if patternComponent(in.Path) == component {
-					add(Need{Key: in.Key, From: fmt.Sprintf("%s:%d", l.Template.File, v.Line), Optional: dispensable(&v)}, fields, onlyFor(owner, component, v.Name))
+					add(Need{Key: in.Key, From: fmt.Sprintf("%s:%d", l.Template.File, v.Line), Optional: dispensable(&v), Spare: dispensable(&v)}, fields, onlyFor(owner, component, v.Name))
 				}
 			}
 		}

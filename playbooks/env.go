@@ -13,6 +13,7 @@ import (
 	"envctl/internal/fault"
 	"envctl/internal/plan"
 	"envctl/internal/secret"
+	"envctl/naming"
 	"envctl/providers"
 )
 
@@ -48,10 +49,13 @@ func (c Creation) wants(step string, needed bool) bool {
 // CreateEnv plans a whole environment: its entry in the project file, a path
 // for every component with every value it needs, deploy and verify. What is
 // there already stays: a second run adds what is missing. Values come from the
-// environment's name, a rotate recipe, a generator, a default, what was given,
+// environment's name, a rotate recipe, a generator, what was given, a default,
 // another environment's non-secrets, and the operator, in that order.
 func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 	op := "env create " + c.Name
+	if err := naming.CheckSegment("environment", c.Name); err != nil {
+		return nil, fault.Wrap(err, fault.Usage, "env create", "choose a name such as qa or pr-47")
+	}
 	edited, line, err := w.withEnvironment(c.Name, c.From)
 	if err != nil {
 		return nil, err
@@ -186,11 +190,14 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 		case generated:
 			generators[n.Key] = g
 			note("generated", n.Key)
-		case n.Default != "" && !n.Secret:
+			if isGiven {
+				note("ignored, generated instead", n.Key)
+			}
+		case n.Spare && !n.Secret && !isGiven && !canCopy:
+			note("left to its default", n.Key)
+		case n.Default != "" && !n.Secret && !isGiven:
 			fixed[n.Key] = secret.New(n.Default)
 			note("default", n.Key)
-		case n.Optional && !n.Secret && !isGiven && !canCopy:
-			note("left to its default", n.Key)
 		case isGiven:
 			if err := CheckValue(n.Key, given); err != nil {
 				return f, err

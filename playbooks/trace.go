@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -307,7 +308,15 @@ func (tr *tracing) store(ctx context.Context) []SourceRow {
 	}
 	tr.rendered = rendered
 	if tr.template == nil {
-		return []SourceRow{tr.keyRow(tr.w.Path(tr.t), tr.variable, "")}
+		own := tr.w.Path(tr.t)
+		if !slices.ContainsFunc(rendered.Inputs, func(b providers.Bundle) bool { return b.Path == own }) {
+			b, err := store.Read(ctx, own, providers.Latest)
+			if err != nil && !fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
+				return []SourceRow{failed("store", location, err)}
+			}
+			rendered.Inputs = append(rendered.Inputs, b)
+		}
+		return []SourceRow{tr.keyRow(own, tr.variable, "")}
 	}
 	out, isOut := rendered.Variables[tr.variable]
 	var rows []SourceRow
