@@ -484,6 +484,9 @@ func (a *app) shortPath(root, path string) string {
 	if rel, err := filepath.Rel(root, path); err == nil && filepath.IsLocal(rel) && filepath.IsAbs(path) {
 		return rel
 	}
+	if filepath.IsAbs(path) && filepath.Dir(path) == filepath.Dir(root) {
+		return filepath.Join("..", filepath.Base(path))
+	}
 	if home := a.Getenv("HOME"); home != "" {
 		if rel, err := filepath.Rel(home, path); err == nil && filepath.IsLocal(rel) && filepath.IsAbs(path) {
 			return "~/" + rel

@@ -1,6 +1,7 @@
 package playbooks
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -291,6 +292,9 @@ func (d *discovery) attach() {
 			names = append(names, f.Accepted...)
 		}
 		if len(names) == 0 {
+			for _, problem := range s.Problems[:min(1, len(s.Problems))] {
+				d.unread = append(d.unread, fault.Newf(fault.Invalid, fmt.Sprintf("%s:%d", p, problem.Line), "", "%s", problem.Message))
+			}
 			continue
 		}
 		if c := d.closest(p, names); c.Code == "" {

@@ -1,0 +1,110 @@
+package commands
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"envctl/internal/ui"
+)
+
+// TestReadme runs the commands of README.md's console blocks, one after the
+// other on the example project, and wants the answers that stand there.
+// UPDATE_SCRIPTS=1 writes them.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join("..", "README.md")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := exampleProject(t)
+	blocks := regexp.MustCompile("(?s)```console\n(.*?)```")
+	ran := 0
+	updated := blocks.ReplaceAllStringFunc(string(text), func(block string) string {
+		body := blocks.FindStringSubmatch(block)[1]
+		var real strings.Builder
+		for _, part := range regexp.MustCompile(`(?m)^\$ `).Split(body, -1)[1:] {
+			line, want, _ := strings.Cut(part, "\n")
+			got := d.answer(t, strings.TrimPrefix(line, "envctl "))
+			if plainAnswer(got) != plainAnswer(want) {
+				if os.Getenv("UPDATE_SCRIPTS") == "" {
+					t.Errorf("$ %s\ngot\n%s\nREADME.md has\n%s", line, got, want)
+				}
+				want = got
+			}
+			real.WriteString("$ " + line + "\n" + strings.TrimRight(want, "\n") + "\n")
+			ran++
+		}
+		return "```console\n" + real.String() + "```"
+	})
+	if ran < 12 {
+		t.Errorf("README.md shows %d commands, want twelve at least", ran)
+	}
+	if os.Getenv("UPDATE_SCRIPTS") != "" && updated != string(text) {
+		if err := os.WriteFile(file, []byte(updated), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// exampleProject is the demo's project, as --keep leaves it but with nothing run.
+func exampleProject(t *testing.T) *demonstration {
+	t.Helper()
+	folder := t.TempDir()
+	exe, err := os.Executable() // as envctl: see TestMain
+	if err != nil {
+		t.Fatal(err)
+	}
+	none, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { none.Close() })
+	d := &demonstration{
+		app: &app{
+			Process: Process{Executable: exe, WorkDir: folder, Now: time.Now, Rand: rand.Reader, Version: "test", Getenv: func(name string) string {
+				return map[string]string{"PATH": os.Getenv("PATH"), "USER": "you", "TMPDIR": os.Getenv("TMPDIR")}[name]
+			}},
+			ui: &ui.UI{In: none},
+		},
+		folder: folder, name: "ledger", columns: 300, // no line is folded, however long the folder's name
+	}
+	if err := d.prepare(nil); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func (d *demonstration) answer(t *testing.T, line string) string {
+	t.Helper()
+	var out bytes.Buffer
+	code, err := d.execute(context.Background(), demoStep{line: line, runs: strings.HasPrefix(line, "run ")}, &out)
+	if err != nil || code != 0 {
+		t.Fatalf("envctl %s: exit code %d, %v\n%s", line, code, err, out.Bytes())
+	}
+	text := strings.ReplaceAll(out.String(), d.folder, "…")
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return regexp.MustCompile(`you@\S+`).ReplaceAllString(strings.Join(lines, "\n"), "you@laptop")
+}
+
+// plainAnswer leaves out what differs from run to run.
+func plainAnswer(s string) string {
+	for _, r := range [][2]string{
+		{`\b[0-9a-f]{8}([0-9a-f]{4})?\b`, "FINGERPRINT"},
+		{`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\dZ`, "TIME"},
+		{`[ \t]+`, " "},
+	} {
+		s = regexp.MustCompile(r[0]).ReplaceAllString(s, r[1])
+	}
+	return strings.TrimSpace(s)
+}
