@@ -54,17 +54,22 @@ func quotings(v string, like byte) []string {
 	return all
 }
 
-// disagrees returns the first reader that does not read text, alone in a
-// file and between two others, as exactly value.
+// disagrees returns the first reader that does not read text, between other
+// lines, as exactly value. The quotes of the lines below matter: python-dotenv
+// takes \' for a quote inside '…' where another ' follows anywhere in the file.
 func disagrees(text, value string, readers []Dialect) Dialect {
-	src := "A=1\nKEY=" + text + "\nB=2\n"
+	src := "A=1\nKEY=" + text + "\nB='2'\nC=\"3\"\n"
 	for _, d := range readers {
+		b, c := "2", "3"
+		if d == Docker {
+			b, c = "'2'", `"3"`
+		}
 		r, err := ReadAs(d, "", []byte(src), nil)
-		if err != nil || len(r.Problems) > 0 || len(r.Assignments) != 3 {
+		if err != nil || len(r.Problems) > 0 || len(r.Assignments) != 4 {
 			return d
 		}
 		a := r.Assignments
-		if a[0].Value.Reveal() != "1" || a[1].Key != "KEY" || a[1].Value.Reveal() != value || a[2].Value.Reveal() != "2" {
+		if a[0].Value.Reveal() != "1" || a[1].Key != "KEY" || a[1].Value.Reveal() != value || a[2].Value.Reveal() != b || a[3].Value.Reveal() != c {
 			return d
 		}
 	}

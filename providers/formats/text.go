@@ -1,0 +1,153 @@
+package formats
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"envctl/internal/fault"
+	"envctl/internal/secret"
+	"envctl/providers/dotenv"
+)
+
+// readDotenv reads a file as docker compose does, but expands nothing. A line
+// that a reader refuses, drops or changes makes the whole file Invalid.
+func readDotenv(file string, src []byte) ([]Item, error) {
+	f, err := dotenv.Parse(file, src)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range f.Problems {
+		if p.Kind != dotenv.Expands && p.Kind != dotenv.Inherits {
+			return nil, invalid(file, p.Line, "correct the line", "%s", p.Message)
+		}
+	}
+	items := make([]Item, 0, len(f.Entries))
+	for _, e := range f.Entries {
+		i := Item{Key: e.Key, Value: e.Value, Line: e.Line}
+		switch {
+		case !e.Value.IsSet():
+			i.Why = "no value: the reader would take its own environment's"
+		case e.Expands:
+			i.Why = "holds a $ that readers expand; put it in single quotes if it is meant as it is"
+		}
+		items = append(items, i)
+	}
+	return items, nil
+}
+
+// readShell reads a file as a shell that sources it, running nothing.
+func readShell(file string, src []byte) ([]Item, error) {
+	r, err := dotenv.ReadAs(dotenv.Sh, file, src, nil)
+	if err != nil {
+		return nil, err
+	}
+	var items []Item
+	for _, a := range r.Assignments {
+		i := Item{Key: a.Key, Value: a.Value, Line: a.Line}
+		for _, p := range r.Problems {
+			if p.Key == a.Key && p.Line == a.Line {
+				i.Why = p.Message
+			}
+		}
+		items = append(items, i)
+	}
+	for _, p := range r.Problems {
+		if !slices.ContainsFunc(items, func(i Item) bool { return i.Key == p.Key && i.Line == p.Line }) {
+			return nil, invalid(file, p.Line, "keep assignments alone in the file, or import what a shell makes of it", "%s", p.Message)
+		}
+	}
+	return items, nil
+}
+
+// writeDotenv writes each value in the plainest way that every reader takes,
+// then reads the whole file as each of them.
+func writeDotenv(values map[string]secret.Value, readers []dotenv.Dialect) (secret.Value, error) {
+	if len(readers) == 0 {
+		readers = []dotenv.Dialect{dotenv.Compose, dotenv.Docker, dotenv.Python, dotenv.Sh}
+	}
+	return assignments(values, "", readers)
+}
+
+// writeShell quotes all but the plainest values: the words after export are
+// expanded more than a bare assignment is (bash takes export A={a,b} for two).
+func writeShell(values map[string]secret.Value) (secret.Value, error) {
+	return assignments(values, "export ", []dotenv.Dialect{dotenv.Sh})
+}
+
+const shellPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+./:@%,"
+
+func shellQuote(s string) string {
+	if s != "" && strings.Trim(s, shellPlain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+func assignments(values map[string]secret.Value, before string, readers []dotenv.Dialect) (secret.Value, error) {
+	var b strings.Builder
+	for _, k := range sorted(values) {
+		if err := checkName(k, readers); err != nil {
+			return secret.Value{}, err
+		}
+		text, err := dotenv.Quote(values[k], readers...)
+		if err != nil {
+			return secret.Value{}, fault.Wrap(err, fault.KindOf(err), "export "+k, instead(values[k], readers))
+		}
+		if before != "" {
+			text = secret.New(shellQuote(values[k].Reveal()))
+		}
+		fmt.Fprintf(&b, "%s%s=%s\n", before, k, text.Reveal())
+	}
+	for _, d := range readers {
+		r, err := dotenv.ReadAs(d, "the text", []byte(b.String()), nil)
+		if err != nil {
+			return secret.Value{}, fault.Wrap(err, fault.Refused, "write for "+string(d), "choose another --format")
+		}
+		got := r.Values()
+		for _, p := range r.Problems {
+			got[p.Key] = secret.Value{} // whatever it is, it is not what was meant
+		}
+		if err := equal(Format("dotenv for "+string(d)), values, got); err != nil {
+			return secret.Value{}, err
+		}
+	}
+	return secret.New(b.String()), nil
+}
+
+// instead names a reader, or a format, that takes the value.
+func instead(v secret.Value, readers []dotenv.Dialect) string {
+	if len(readers) > 1 {
+		var fits []string
+		for _, d := range readers {
+			if _, err := dotenv.Quote(v, d); err == nil {
+				fits = append(fits, "--for "+string(d))
+			}
+		}
+		if len(fits) > 0 {
+			return "name the one program that reads the file: " + strings.Join(fits, ", ")
+		}
+	}
+	return "use --format json or compose, which take it, or store the value base64-encoded"
+}
+
+// shellOwn are the names that dash or bash keeps for itself: assigning to them
+// fails, or reading them gives something else.
+func shellOwn() []string {
+	return []string{
+		"_", "BASHOPTS", "BASHPID", "BASH_ARGC", "BASH_ARGV", "BASH_COMMAND", "BASH_LINENO", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_VERSINFO",
+		"COMP_WORDBREAKS", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "LINENO", "OPTIND", "PIPESTATUS",
+		"PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SRANDOM", "UID",
+	}
+}
+
+func checkName(k string, readers []dotenv.Dialect) error {
+	op := "export " + k
+	if !isName(k) {
+		return fault.New(fault.Refused, op, "not a variable's name for every reader of such a file", "use --format json, or store it under an UPPER_SNAKE name")
+	}
+	if slices.Contains(readers, dotenv.Sh) && slices.Contains(shellOwn(), k) {
+		return fault.New(fault.Refused, op, "a shell keeps this name for itself: sh would not take the value", "name the program that reads the file, e.g. --for compose, or rename the variable")
+	}
+	return nil
+}
