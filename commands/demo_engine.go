@@ -164,7 +164,7 @@ func linked(program string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	interpreter := ""
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
@@ -205,7 +205,7 @@ func libraries(file string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	return f.ImportedLibraries()
 }
 
@@ -219,7 +219,7 @@ func library(name string, machine elf.Machine) (string, error) {
 		for _, file := range found {
 			if f, err := elf.Open(file); err == nil {
 				fits := f.Machine == machine
-				f.Close()
+				_ = f.Close() // only read
 				if fits {
 					return file, nil
 				}

@@ -310,7 +310,13 @@ func (a *app) initExisting(ctx context.Context, o initOptions, in *initial, c em
 		in.items = append(in.items, initItem{What: "recovery", Path: c.File, State: "kept"})
 		return nil
 	}
-	if o.noRecovery || o.recoveryFile == "" && !a.ui.CanAsk() {
+	wanted := !o.noRecovery && (o.recoveryFile != "" || a.ui.CanAsk())
+	if wanted && o.recoveryFile == "" && !a.globals.yes && !a.globals.dryRun {
+		if wanted, err = a.ui.Ask().Confirm(ctx, "the store has no recovery recipient; add one?"); err != nil {
+			return err
+		}
+	}
+	if !wanted {
 		in.items = append(in.items, initItem{What: "recovery", Path: c.File, State: "none", Detail: "add one: envctl init --recovery-file FILE"})
 		return nil
 	}

@@ -15,7 +15,6 @@ import (
 	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/ui"
-	"envctl/playbooks"
 	"envctl/providers/embedded"
 )
 
@@ -72,24 +71,24 @@ func (a *app) storeCommand() *cli.Command {
 
 // localStore opens the project's embedded store. Usage where no environment
 // that is meant keeps its values there.
-func (a *app) localStore(op string) (*playbooks.World, *embedded.Store, error) {
+func (a *app) localStore(op string) (*embedded.Store, error) {
 	w, err := a.open()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	const hint = "a Vault server says itself who may read: see its policies; this command is for store: local"
 	if name := a.globals.env; name != "" {
 		e, err := w.Project.Environment(name)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if e.Store != config.StoreLocal {
-			return nil, nil, fault.Newf(fault.Usage, op, hint, "%s keeps its values in %s, not in the embedded store", name, e.Store)
+			return nil, fault.Newf(fault.Usage, op, hint, "%s keeps its values in %s, not in the embedded store", name, e.Store)
 		}
 	} else if !usesLocal(w.Project) {
-		return nil, nil, fault.Newf(fault.Usage, op, hint, "no environment of %s keeps its values in the embedded store", config.FileName)
+		return nil, fault.Newf(fault.Usage, op, hint, "no environment of %s keeps its values in the embedded store", config.FileName)
 	}
-	return w, embedded.Open(a.embeddedConfig(w.Project.Root, w.Dirs, w.User.Author)), nil
+	return embedded.Open(a.embeddedConfig(w.Project.Root, w.Dirs, w.User.Author)), nil
 }
 
 // usesLocal tells whether any environment of a project is on the embedded store.
@@ -139,7 +138,7 @@ func (a *app) recipients(ctx context.Context, s *embedded.Store) (recipientsDocu
 }
 
 func (a *app) recipientsList(ctx context.Context) error {
-	_, s, err := a.localStore("list recipients")
+	s, err := a.localStore("list recipients")
 	if err != nil {
 		return err
 	}
@@ -166,7 +165,7 @@ func (a *app) recipientsAdd(ctx context.Context, name, key string) error {
 	if strings.HasPrefix(name, "age1") && !strings.HasPrefix(key, "age1") {
 		return fault.New(fault.Usage, "add recipient", "the name comes first, then the key", "run envctl store recipients add NAME "+name)
 	}
-	_, s, err := a.localStore("add recipient " + name)
+	s, err := a.localStore("add recipient " + name)
 	if err != nil {
 		return err
 	}
@@ -192,7 +191,7 @@ func (a *app) recipientsAdd(ctx context.Context, name, key string) error {
 
 func (a *app) recipientsRemove(ctx context.Context, name string) error {
 	op := "remove recipient " + name
-	_, s, err := a.localStore(op)
+	s, err := a.localStore(op)
 	if err != nil {
 		return err
 	}
@@ -272,7 +271,7 @@ type verifyDocument struct {
 }
 
 func (a *app) storeVerify(ctx context.Context, accept bool) error {
-	_, s, err := a.localStore("verify store")
+	s, err := a.localStore("verify store")
 	if err != nil {
 		return err
 	}
@@ -353,7 +352,7 @@ func (a *app) showReport(r embedded.Report, state string) {
 
 func (a *app) storeRekey(ctx context.Context) error {
 	op := "rekey store " + StoreFile
-	_, s, err := a.localStore(op)
+	s, err := a.localStore(op)
 	if err != nil {
 		return err
 	}
