@@ -45,6 +45,9 @@ type RenderInput struct {
 // Rendered is what a template gives.
 type Rendered struct {
 	Text secret.Value // byte for byte what Vault Agent would write
+	// Masked is Text with [secret] in place of everything that an expression
+	// wrote, but for the environment's own names.
+	Masked string
 	// Variables are the assignments in Text as its reader reads them, in order.
 	Variables []RenderedVariable
 	Paths     []string // the store paths that were read, sorted
@@ -119,7 +122,7 @@ func Render(ctx context.Context, t *Template, in RenderInput) (Rendered, error) 
 func (r *renderer) result(known map[string]*secretResult, out string) Rendered {
 	res := Rendered{Text: secret.New(out), Paths: slices.Sorted(maps.Keys(known))}
 	c := newChecker(r, out)
-	res.Variables, res.Problems = c.variables, c.problems
+	res.Variables, res.Problems, res.Masked = c.variables, c.problems, r.masked(out)
 	return res
 }
 
