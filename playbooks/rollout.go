@@ -3,12 +3,15 @@ package playbooks
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sort"
 	"strings"
 	"time"
 
 	"envctl/internal/fault"
 	"envctl/internal/plan"
+	"envctl/internal/secret"
+	"envctl/naming"
 	"envctl/providers"
 )
 
@@ -18,8 +21,9 @@ type rollout struct{ before, deploy, verify plan.Step }
 // deployLimit is how long a deployment may take to become healthy.
 const deployLimit = 5 * time.Minute
 
-// rollout returns the steps for one component; several: the plan deploys others too.
-func (w *World) rollout(t Target, d providers.Deployer, several bool) (rollout, []plan.Fact, error) {
+// rollout returns the steps for one component; several: the plan deploys others
+// too; wrote: what the plan's one write did, nil where it has none or many.
+func (w *World) rollout(t Target, d providers.Deployer, several bool, wrote *written) (rollout, []plan.Fact, error) {
 	of := ""
 	if several {
 		of = "." + t.Component
@@ -51,8 +55,12 @@ func (w *World) rollout(t Target, d providers.Deployer, several bool) (rollout, 
 			},
 			Undo: func(ctx context.Context, r plan.Receipt) error {
 				now, err := w.markers(ctx, t)
-				if err != nil || now == r[fieldMarker] || r[fieldMarker] == "" {
-					return err // nothing was restarted, or nothing ran before
+				if err != nil || now == r[fieldMarker] {
+					return err // nothing was restarted
+				}
+				if r[fieldMarker] == "" {
+					return fault.Newf(fault.Refused, "undo the deploy of "+t.Component+" in "+t.Environment.Name,
+						"stop and remove them, then envctl undo again", "nothing of it ran before, and envctl cannot stop what runs now: %s", list(names))
 				}
 				if _, err := w.release(ctx, t, d); err != nil {
 					return err
@@ -71,18 +79,111 @@ func (w *World) rollout(t Target, d providers.Deployer, several bool) (rollout, 
 			},
 			Undo: func(context.Context, plan.Receipt) error { return nil }, // the step before redeploys
 		},
-		verify: plan.Step{
-			ID: "verify" + of, Title: "read the running processes", Risk: plan.Reads,
-			Do: func(ctx context.Context, _ *plan.Page) (plan.Receipt, error) {
-				e, err := w.Evidence(ctx, t)
-				if err != nil {
-					return nil, err
-				}
-				return plan.Receipt{"evidence": e.Kind, "services": strings.Join(e.Services, ","), "why": clip(e.Why)}, nil
-			},
-			Undo: func(context.Context, plan.Receipt) error { return nil },
-		},
+		verify: w.verifyStep(t, "verify"+of, wrote),
 	}, facts, nil
+}
+
+// verifyStep reads the running processes. A resumed run reads them again: what an
+// earlier process read, or a journal says it read, is not what runs now.
+func (w *World) verifyStep(t Target, id string, wrote *written) plan.Step {
+	read := false
+	return plan.Step{
+		ID: id, Title: "read the running processes", Risk: plan.Reads,
+		Do: func(ctx context.Context, _ *plan.Page) (plan.Receipt, error) {
+			p, err := w.proof(ctx, t, wrote)
+			if err != nil {
+				return nil, err
+			}
+			read = true
+			return plan.Receipt{"evidence": p.Kind, "services": clip(strings.Join(p.Services, ",")), "why": clip(p.Why)}, nil
+		},
+		Verify: func(ctx context.Context, r plan.Receipt) error {
+			if read {
+				return nil
+			}
+			p, err := w.proof(ctx, t, wrote)
+			if err == nil && r["evidence"] != "" && p.Kind != r["evidence"] {
+				err = stale(t, "the journal says that it was verified by "+r["evidence"]+", which cannot be read now: "+p.Why, redeploy(t))
+			}
+			return err
+		},
+		Undo: func(context.Context, plan.Receipt) error { return nil },
+	}
+}
+
+// proof is Evidence, and that what a run wrote is part of it: the keys are still
+// as they were written, what they go into is held, and what they removed is gone.
+func (w *World) proof(ctx context.Context, t Target, wrote *written) (Proof, error) {
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return Proof{}, err
+	}
+	want, err := w.Render(ctx, store, t, nil)
+	if err != nil {
+		return Proof{}, err
+	}
+	if wrote == nil || wrote.receipt == nil || Unchanged(wrote.receipt) {
+		return w.evidence(ctx, t, want)
+	}
+	r := wrote.receipt
+	key, err := w.Fingerprints(ctx, store)
+	if err != nil {
+		return Proof{}, err
+	}
+	base := versionOf(r, fieldTo) - 1
+	pinned := map[naming.Path]providers.Version{}
+	for _, in := range want.Inputs {
+		if in.Path.String() != r[fieldPath] {
+			continue
+		}
+		for _, k := range touchedKeys(r) {
+			if key.Fingerprint(in.Values[k]) != r[fieldFP+k] {
+				return Proof{}, stale(t, k+" changed again since this run wrote it: what runs is not what it wrote", "envctl history "+k+t.on())
+			}
+		}
+		pinned[in.Path] = base
+	}
+	changed := len(pinned) > 0 // into other variables than before, or other values
+	if changed && base > 0 && r[fieldWas] == "" {
+		before, err := w.rendered(ctx, store, t, pinned)
+		if err != nil {
+			return Proof{Why: "what the version before gave cannot be read: " + err.Error()}, nil
+		}
+		want.Gone = map[string]secret.Value{}
+		for name, v := range before.Variables {
+			if _, still := want.Variables[name]; !still {
+				want.Gone[name] = v
+			}
+		}
+		changed = !maps.EqualFunc(before.Variables, want.Variables, secret.Value.Equal)
+	}
+	p, err := w.evidence(ctx, t, want)
+	if err != nil {
+		return p, err
+	}
+	if changed {
+		wrote.read = true
+	} else {
+		wrote.unread = append(wrote.unread, t.Component)
+	}
+	if !wrote.read && len(wrote.unread) == wrote.components {
+		return Proof{Services: p.Services, Why: fmt.Sprintf("no variable of %s is made from %s", list(wrote.unread), list(touchedKeys(r)))}, nil
+	}
+	return p, nil
+}
+
+// rendered is Render at pinned versions that must be there.
+func (w *World) rendered(ctx context.Context, r providers.Reader, t Target, pinned map[naming.Path]providers.Version) (*Rendered, error) {
+	for p, v := range pinned {
+		if _, err := r.Read(ctx, p, v); err != nil {
+			return nil, err
+		}
+	}
+	return w.Render(ctx, r, t, pinned)
+}
+
+func redeploy(t Target) string {
+	return fmt.Sprintf("envctl deploy %s --env %s", t.Component, t.Environment.Name)
 }
 
 // clip keeps a sentence short enough for a receipt.
@@ -163,6 +264,11 @@ func (w *World) Evidence(ctx context.Context, t Target) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
+	return w.evidence(ctx, t, want)
+}
+
+// evidence is Evidence for what was rendered already.
+func (w *World) evidence(ctx context.Context, t Target, want *Rendered) (Proof, error) {
 	services, err := w.services(t)
 	if err != nil {
 		return Proof{}, err
@@ -177,7 +283,7 @@ func (w *World) Evidence(ctx context.Context, t Target) (Proof, error) {
 	}
 	proof := Proof{Kind: "process"}
 	for _, s := range services {
-		mine := ofService(found, s)
+		mine := ofService(w.own(t, found), s)
 		if len(mine) == 0 {
 			return proof, stale(t, "no container of "+s.Name+" is evidence for "+t.Environment.Name, "envctl status --env "+t.Environment.Name)
 		}
@@ -201,40 +307,58 @@ func stale(t Target, why, fix string) error {
 
 // judge compares one container with what it should hold.
 func (w *World) judge(ctx context.Context, rt providers.Runtime, t Target, c providers.Container, want *Rendered) (kind, why string, err error) {
-	redeploy := fmt.Sprintf("envctl deploy %s --env %s", t.Component, t.Environment.Name)
+	redeploy := redeploy(t)
 	if c.State != "running" {
 		return "", "", stale(t, fmt.Sprintf("%s is %s (exit code %d)", c.Name, c.State, c.ExitCode), fmt.Sprintf("envctl logs %s --env %s", c.Service, t.Environment.Name))
+	}
+	if c.Health == "unhealthy" {
+		return "", "", stale(t, c.Name+" is unhealthy", fmt.Sprintf("envctl logs %s --env %s", c.Service, t.Environment.Name))
 	}
 	procs, err := rt.Processes(ctx, c)
 	if err != nil {
 		return configOnly(t, c, want, err.Error(), redeploy)
 	}
-	readable := false
+	readable, blind, held := false, "no process was found", map[string]bool{}
 	for _, p := range leaves(procs) {
 		if p.Err != nil {
-			why = p.Err.Error()
+			blind = p.Err.Error() // forked children of a readable one, mostly
 			continue
 		}
-		held := 0
+		readable = true
 		for name, v := range want.Variables {
 			have, ok := p.Env[name]
 			if !ok {
 				continue
 			}
-			held++
+			held[name] = true
 			if !have.Equal(v) {
 				return "", "", stale(t, fmt.Sprintf("%s: process %d (%s) holds another %s than the store renders", c.Name, p.PID, p.Exe, name), redeploy)
 			}
 		}
-		readable = readable || held == len(want.Variables)
 	}
-	if readable {
-		return "process", "", nil
+	if !readable {
+		return configOnly(t, c, want, blind, redeploy)
+	}
+	for _, name := range sortedKeys(want.Variables) {
+		if held[name] {
+			continue
+		}
+		// A program may drop a variable it was given; one that it was never given
+		// shows that it was started before.
+		if have, ok := c.Env[name]; !ok || !have.Equal(want.Variables[name]) {
+			return "", "", stale(t, fmt.Sprintf("%s: no process holds %s", c.Name, name), redeploy)
+		}
+		why = "no process of " + c.Name + " kept " + name
 	}
 	if why != "" {
-		return configOnly(t, c, want, why, redeploy)
+		for _, name := range sortedKeys(want.Gone) {
+			if have, ok := c.Env[name]; ok && have.Equal(want.Gone[name]) {
+				return "", "", stale(t, fmt.Sprintf("%s: the container's configuration still holds %s, which was removed", c.Name, name), redeploy)
+			}
+		}
+		return "container-config", why, nil
 	}
-	return "", "", stale(t, c.Name+": no process holds all of the component's variables", redeploy)
+	return "process", "", nil
 }
 
 // configOnly falls back on what the engine was told, which says nothing of a
@@ -251,6 +375,11 @@ func configOnly(t Target, c providers.Container, want *Rendered, why, redeploy s
 	for _, name := range names {
 		if have, ok := c.Env[name]; !ok || !have.Equal(want.Variables[name]) {
 			return "", "", stale(t, fmt.Sprintf("%s: the container's configuration holds another %s than the store renders", c.Name, name), redeploy)
+		}
+	}
+	for _, name := range sortedKeys(want.Gone) {
+		if have, ok := c.Env[name]; ok && have.Equal(want.Gone[name]) {
+			return "", "", stale(t, fmt.Sprintf("%s: the container's configuration still holds %s, which was removed", c.Name, name), redeploy)
 		}
 	}
 	return "container-config", why, nil
@@ -284,6 +413,19 @@ func (w *World) query(t Target, services []providers.Service) providers.Containe
 	return q
 }
 
+// own leaves out containers whose labels name another project or environment,
+// whoever returned them.
+func (w *World) own(t Target, all []providers.Container) []providers.Container {
+	var out []providers.Container
+	for _, c := range all {
+		project, env := c.Labels[providers.LabelProject], c.Labels[providers.LabelEnvironment]
+		if (project == "" || project == w.Project.Name) && (env == "" || env == t.Environment.Name) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // ofService returns the containers that run a service.
 func ofService(all []providers.Container, s providers.Service) []providers.Container {
 	var out []providers.Container
@@ -311,7 +453,7 @@ func (w *World) markers(ctx context.Context, t Target) (string, error) {
 		return "", err
 	}
 	var marks []string
-	for _, c := range found {
+	for _, c := range w.own(t, found) {
 		marks = append(marks, c.Name+"="+c.Labels[providers.LabelRelease]+"@"+stamp(c.Started))
 	}
 	sort.Strings(marks)
