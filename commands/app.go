@@ -74,6 +74,9 @@ func (a *app) run(ctx context.Context) error {
 		a.ui.JSON = a.ui.JSON || asksJSON(a.Args, a.Getenv)
 		return err
 	}
+	if asksHelp(line) {
+		return a.help(tree)
+	}
 	return tree.RunContext(ctx, line)
 }
 
@@ -140,14 +143,13 @@ func (a *app) tree() *cli.App {
 		ErrWriter:                 a.ui.Err,
 		Flags:                     a.globalFlags(),
 		Commands:                  a.commands(),
-		CustomAppHelpTemplate:     appHelp,
 		CommandNotFound:           nil,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
 			return fault.New(fault.Usage, "", err.Error(), "run envctl --help")
 		},
 		Before: a.before,
-		Action: func(c *cli.Context) error { return cli.ShowAppHelp(c) },
+		Action: func(c *cli.Context) error { return a.help(c.App) },
 	}
 }
 
@@ -210,22 +212,6 @@ func (a *app) abs(path string) string {
 	}
 	return filepath.Join(a.WorkDir, path)
 }
-
-const appHelp = `{{.Name}} - {{.Usage}}
-
-usage: envctl [flags] COMMAND [arguments]
-{{range .VisibleCategories}}{{if .Name}}
-{{.Name}}{{end}}
-{{range .VisibleCommands}}  {{join .Names ", " | printf "%-14s"}} {{.Usage}}
-{{end}}{{end}}
-flags of every command (anywhere on the line; --x as ENVCTL_X where it is no consent)
-{{range .VisibleFlags}}  {{.}}
-{{end}}
-exit: 0 done · 1 the answer is no · 2 usage or refused · 3 file invalid · 4 not permitted
-      5 not found · 6 conflict · 7 unavailable · 8 stopped part-way · 130 interrupted
-
-start: envctl demo   or, in a project:   envctl init
-`
 
 // oneLine folds text for a heading.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
