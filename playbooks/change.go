@@ -3,7 +3,6 @@ package playbooks
 import (
 	"context"
 	"fmt"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"envctl/internal/fault"
 	"envctl/internal/plan"
 	"envctl/internal/secret"
+	"envctl/naming"
 	"envctl/providers"
 )
 
@@ -22,6 +22,7 @@ const (
 	fieldTo      = "to"
 	fieldCreated = "created"
 	fieldBetween = "between"
+	fieldWas     = "was" // how the newest version was, when it was not live
 	fieldMarker  = "marker"
 	fieldFP      = "fp." // followed by a key: the fingerprint written, "" when removed
 	fieldOld     = "old."
@@ -45,8 +46,18 @@ type Change struct {
 	Several bool
 	// Keep says what happens to the old value, for the plan.
 	Facts []plan.Fact
-	// Lost is said by resume when the value of an interrupted write is gone.
+	// Lost is what to type when resume finds the write not made and its value gone.
 	Lost string
+	// Was says how the newest version was, when it was not live: deleted, destroyed.
+	Was string
+	// Again is the command that plans the same anew.
+	Again string
+	// ReadBack reads the version that a write made, before anything builds on it.
+	// A write that is deployed is read back all the same.
+	ReadBack bool
+	// Check looks at what the write left, when it is read back: the version it was
+	// made on and the one it made.
+	Check func(ctx context.Context, before, after providers.Bundle) error
 }
 
 // current reads the newest version of a target's path. A path that was never
@@ -58,11 +69,20 @@ func (w *World) current(ctx context.Context, s providers.Reader, t Target) (prov
 		return providers.Bundle{Path: p}, nil
 	}
 	if fault.Is(err, fault.Deleted, fault.Destroyed) {
-		return b, fault.Newf(fault.KindOf(err), "write "+p.String(),
-			fmt.Sprintf("run envctl restore --env %s --component %s first", t.Environment.Name, t.Component),
-			"its newest version is %s", fault.KindOf(err))
+		return b, fault.Newf(fault.KindOf(err), "write "+p.String(), reviving(ctx, s, p, t), "its newest version is %s", fault.KindOf(err))
 	}
 	return b, err
+}
+
+// reviving says how a path whose newest version is gone is brought back.
+func reviving(ctx context.Context, s providers.Reader, p naming.Path, t Target) string {
+	revisions, err := s.History(ctx, p)
+	for i := len(revisions) - 1; err == nil && i >= 0; i-- {
+		if r := revisions[i]; !r.Deleted && !r.Destroyed {
+			return fmt.Sprintf("run envctl rollback --to %d%s first", r.Version, t.on())
+		}
+	}
+	return "undelete a version in the store first: envctl finds none that is live"
 }
 
 // Plan reads what the change needs and returns its plan.
@@ -95,13 +115,15 @@ func (c Change) planOn(_ context.Context, w *World, store providers.Store, cur p
 	if c.Environment.Protected {
 		p.Confirm = c.Environment.Name
 	}
-	write := w.writeStep(c, store, cur)
+	wrote := &written{}
+	write := w.writeStep(c, store, cur, wrote)
 	p.Steps = []plan.Step{write}
 	if !c.Deploy {
 		return p, nil
 	}
 	var before, after []plan.Step
-	for _, name := range w.affected(c.Target) {
+	affected := w.affected(c.Target)
+	for _, name := range affected {
 		t := Target{Environment: c.Environment, Component: name}
 		deployer, err := w.Deployer(c.Environment, name)
 		if err != nil {
@@ -110,11 +132,15 @@ func (c Change) planOn(_ context.Context, w *World, store providers.Store, cur p
 		if deployer == nil {
 			continue
 		}
-		r, facts, err := w.rollout(t, deployer, name != c.Component)
+		if comp, _ := w.Project.Components.Get(name); len(comp.Services) == 0 && len(affected) > 1 {
+			continue // it runs nothing itself
+		}
+		r, facts, err := w.rollout(t, deployer, name != c.Component, wrote)
 		if err != nil {
 			return nil, err
 		}
 		p.Facts = append(p.Facts, facts...)
+		wrote.components++
 		before, after = append(before, r.before), append(after, r.deploy, r.verify)
 	}
 	p.Steps = append(append(before, write), after...)
@@ -153,9 +179,9 @@ func (c Change) stepID() string {
 // writeStep writes the patch on the version that was planned from. Its intent
 // carries the fingerprints of what is about to be written, so that a resumed
 // run can tell whether the write happened.
-func (w *World) writeStep(c Change, store providers.Store, cur providers.Bundle) plan.Step {
+func (w *World) writeStep(c Change, store providers.Store, cur providers.Bundle, wrote *written) plan.Step {
 	path := w.Path(c.Target)
-	return plan.Step{
+	step := plan.Step{
 		ID: c.stepID(), Title: "write " + path.String(), Risk: plan.Writes,
 		Do: func(ctx context.Context, page *plan.Page) (plan.Receipt, error) {
 			if s, ok := store.(interface{ Ensure(context.Context) error }); ok {
@@ -170,20 +196,33 @@ func (w *World) writeStep(c Change, store providers.Store, cur providers.Bundle)
 			if prior, ok := page.Prior(); ok {
 				return c.settle(ctx, w, page, store, cur, prior, key)
 			}
-			patch, err := c.Make(cur)
-			if err != nil {
-				return nil, err
-			}
-			return w.write(ctx, page, store, c, cur, patch, key)
+			return w.write(ctx, page, store, c, cur, key)
 		},
 		Undo: func(ctx context.Context, r plan.Receipt) error { return w.undoWrite(ctx, store, c.Target, r) },
 	}
+	if c.Deploy || c.ReadBack {
+		step.Verify = func(ctx context.Context, r plan.Receipt) error {
+			wrote.receipt = r
+			return w.readBack(ctx, store, c, r)
+		}
+	}
+	return step
 }
 
-func (w *World) write(ctx context.Context, page *plan.Page, store providers.Store, c Change, cur providers.Bundle, patch providers.Patch, key secret.Key) (plan.Receipt, error) {
+func (w *World) write(ctx context.Context, page *plan.Page, store providers.Store, c Change, cur providers.Bundle, key secret.Key) (plan.Receipt, error) {
+	if c.Lost != "" {
+		return nil, fault.New(fault.Refused, "resume the write of "+cur.Path.String(), "the value was never written and is kept nowhere", c.Lost)
+	}
+	patch, err := c.Make(cur)
+	if err != nil {
+		return nil, err
+	}
 	r := plan.Receipt{
 		fieldPath: cur.Path.String(), fieldFrom: strconv.Itoa(int(cur.Version)), fieldTo: strconv.Itoa(int(cur.Version)),
 		fieldCreated: stamp(cur.Created),
+	}
+	if c.Was != "" {
+		r[fieldWas] = c.Was
 	}
 	for k, v := range patch {
 		if old := cur.Values[k]; old.Equal(v) {
@@ -195,7 +234,7 @@ func (w *World) write(ctx context.Context, page *plan.Page, store providers.Stor
 	if err := page.Intend(r); err != nil {
 		return nil, err
 	}
-	if len(patch) == 0 {
+	if len(patch) == 0 && c.Was == "" {
 		return r, nil // unchanged: nothing is written
 	}
 	base := cur.Version
@@ -206,6 +245,9 @@ func (w *World) write(ctx context.Context, page *plan.Page, store providers.Stor
 	if err != nil {
 		return nil, c.explain(err)
 	}
+	if v <= cur.Version {
+		return nil, fault.Newf(fault.Unknown, "write "+cur.Path.String(), c.history(), "the store answered with version %d for a write on version %d", v, cur.Version)
+	}
 	r[fieldTo] = strconv.Itoa(int(v))
 	if v != cur.Version+1 {
 		r[fieldBetween] = fmt.Sprintf("%d..%d", cur.Version+1, v-1)
@@ -215,108 +257,21 @@ func (w *World) write(ctx context.Context, page *plan.Page, store providers.Stor
 
 // explain adds what to type to a conflict.
 func (c Change) explain(err error) error {
-	if fault.Is(err, fault.Conflict) && fault.HintOf(err) == "" {
-		return fault.Wrap(err, fault.Conflict, "", fmt.Sprintf("run envctl %s --env %s again to plan from the new version", c.Playbook, c.Environment.Name))
+	if fault.Is(err, fault.Conflict) && c.Again != "" {
+		return fault.Wrap(err, fault.Conflict, "", "run "+c.Again+" again to plan from the new version")
 	}
 	return err
 }
 
-// settle finds out what became of an interrupted attempt: it happened, it did
-// not and can be made again, or someone else wrote since.
-func (c Change) settle(ctx context.Context, w *World, page *plan.Page, store providers.Store, cur providers.Bundle, prior plan.Receipt, key secret.Key) (plan.Receipt, error) {
-	from, err := strconv.Atoi(prior[fieldFrom])
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "resume", "the journal's record of the write is not readable", "")
-	}
-	if written(cur, providers.Version(from), prior, key) {
-		prior[fieldTo] = strconv.Itoa(int(cur.Version))
-		return prior, nil
-	}
-	if int(cur.Version) != from || stamp(cur.Created) != prior[fieldCreated] {
-		return nil, fault.Newf(fault.Conflict, "resume the write of "+cur.Path.String(), "run envctl undo for this run, then plan anew",
-			"planned from version %d, it is now at %d with other values", from, cur.Version)
-	}
-	if c.Lost != "" {
-		return nil, fault.New(fault.Refused, "resume the write of "+cur.Path.String(), "the value was never written and is kept nowhere", c.Lost)
-	}
-	patch, err := c.Make(cur)
-	if err != nil {
-		return nil, err
-	}
-	return w.write(ctx, page, store, c, cur, patch, key)
-}
+// on names the target for a command.
+func (t Target) on() string { return " --env " + t.Environment.Name + " --component " + t.Component }
 
-// written tells whether the bundle holds what the receipt says was written
-// after version from.
-func written(cur providers.Bundle, from providers.Version, r plan.Receipt, key secret.Key) bool {
-	if cur.Version <= from {
-		return false
+// history is the command that shows what became of the change's first key.
+func (c Change) history() string {
+	if len(c.Keys) == 0 {
+		return "envctl list" + c.on()
 	}
-	for f, fp := range r {
-		k, ok := strings.CutPrefix(f, fieldFP)
-		if ok && key.Fingerprint(cur.Values[k]) != fp {
-			return false
-		}
-	}
-	return true
-}
-
-// undoWrite puts back, in one write, the keys that the receipt's write changed.
-func (w *World) undoWrite(ctx context.Context, store providers.Store, t Target, r plan.Receipt) error {
-	path := w.Path(t)
-	from, err := strconv.Atoi(r[fieldFrom])
-	if err != nil {
-		return nil //nolint:nilerr // no intent: nothing happened
-	}
-	key, err := w.Fingerprints(ctx, store)
-	if err != nil {
-		return err
-	}
-	cur, err := store.Read(ctx, path, providers.Latest)
-	if fault.Is(err, fault.NotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	old := providers.Bundle{}
-	if from > 0 {
-		if old, err = store.Read(ctx, path, providers.Version(from)); err != nil {
-			return fault.Wrap(err, fault.KindOf(err), fmt.Sprintf("read version %d of %s to put it back", from, path), "")
-		}
-		if stamp(old.Created) != r[fieldCreated] {
-			return fault.Newf(fault.Conflict, "undo the write of "+path.String(), "",
-				"version %d is not the one that was there: the path was deleted and made again", from)
-		}
-	}
-	patch, changedSince := providers.Patch{}, []string{}
-	for f, fp := range r {
-		k, ok := strings.CutPrefix(f, fieldFP)
-		if !ok || old.Values[k].Equal(cur.Values[k]) {
-			continue
-		}
-		if key.Fingerprint(cur.Values[k]) != fp {
-			changedSince = append(changedSince, k)
-			continue
-		}
-		patch[k] = old.Values[k]
-	}
-	if len(changedSince) > 0 {
-		sort.Strings(changedSince)
-		return fault.Newf(fault.Conflict, "undo the write of "+path.String(),
-			fmt.Sprintf("look with envctl history %s --env %s", changedSince[0], t.Environment.Name),
-			"%s changed again since, and stays as it is", list(changedSince))
-	}
-	if len(patch) == 0 {
-		return nil
-	}
-	if from == 0 && len(patch) == len(cur.Values) {
-		if l, ok := store.(providers.Lifecycle); ok {
-			return l.Delete(ctx, path, cur.Version)
-		}
-	}
-	_, err = store.Write(ctx, path, cur.Version, patch)
-	return err
+	return "envctl history " + c.Keys[0] + c.on()
 }
 
 func stamp(t time.Time) string {

@@ -104,7 +104,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 		}
 		if c.wants("write."+name, len(filled.keys) > 0) {
 			change := Change{Target: t, Playbook: p.Playbook, Keys: filled.keys, Several: true, Make: filled.make}
-			writes = append(writes, w.writeStep(change, store, filled.current))
+			writes = append(writes, w.writeStep(change, store, filled.current, nil))
 		}
 		d, err := w.Deployer(e, name)
 		if err != nil {
@@ -114,7 +114,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 		if !c.wants("deploy."+name, d != nil && !c.NoDeploy && len(comp.Services) > 0) || d == nil {
 			continue
 		}
-		r, facts, err := w.rollout(t, d, true)
+		r, facts, err := w.rollout(t, d, true, nil)
 		if err != nil {
 			return nil, err
 		}

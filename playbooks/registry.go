@@ -9,6 +9,7 @@ import (
 	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/plan"
+	"envctl/naming"
 	"envctl/providers"
 )
 
@@ -46,8 +47,12 @@ func (w *World) Set(ctx context.Context, t Target, playbook string, values provi
 }
 
 func (w *World) setPlan(ctx context.Context, t Target, playbook string, keys []string, deploy bool, make func(providers.Bundle) (providers.Patch, error), lost string) (*plan.Plan, error) {
+	again := "envctl " + playbook + " " + strings.Join(keys, " ") + t.on()
+	if playbook == "import" {
+		again = "envctl import FILE" + t.on()
+	}
 	c := Change{
-		Target: t, Playbook: playbook, Keys: keys, OneKey: len(keys) == 1 && playbook == "set", Deploy: deploy, Make: make, Lost: lost,
+		Target: t, Playbook: playbook, Again: again, Keys: keys, OneKey: len(keys) == 1 && playbook == "set", Deploy: deploy, Make: make, Lost: lost,
 		Args: map[string]string{"keys": clip(strings.Join(keys, ",")), "deploy": strconv.FormatBool(deploy)},
 	}
 	return c.Plan(ctx, w)
@@ -64,15 +69,7 @@ func (w *World) Rollback(ctx context.Context, t Target, to providers.Version) (*
 	if err != nil {
 		return nil, err
 	}
-	cur, err := store.Read(ctx, p, providers.Latest)
-	if fault.Is(err, fault.Deleted, fault.Destroyed) {
-		revisions, herr := store.History(ctx, p)
-		if herr != nil || len(revisions) == 0 {
-			return nil, err
-		}
-		newest := revisions[len(revisions)-1]
-		cur, err = providers.Bundle{Path: p, Version: newest.Version, Created: newest.Created}, nil
-	}
+	cur, was, err := w.newest(ctx, store, p)
 	if err != nil {
 		return nil, err
 	}
@@ -83,12 +80,42 @@ func (w *World) Rollback(ctx context.Context, t Target, to providers.Version) (*
 	if err != nil {
 		return nil, err
 	}
-	c := Change{
-		Target: t, Playbook: "rollback", Keys: sortedKeys(patch), Make: RollingBack(old),
-		Args:  map[string]string{"to": strconv.Itoa(int(to))},
-		Facts: []plan.Fact{{Label: "roll back", Text: fmt.Sprintf("to version %d of %s, as a new version", to, old.Created.UTC().Format("2006-01-02 15:04:05Z"))}},
-	}
+	c := w.rollback(t, to, func() (providers.Bundle, error) { return old, nil })
+	c.Keys, c.Was = sortedKeys(patch), was
+	c.Args["created"] = stamp(old.Created)
+	c.Facts = []plan.Fact{{Label: "roll back", Text: fmt.Sprintf("to version %d of %s, as a new version", to, old.Created.UTC().Format("2006-01-02 15:04:05Z"))}}
 	return c.planOn(ctx, w, store, cur)
+}
+
+// rollback is the change that a rollback to a version makes; read gives that version.
+func (w *World) rollback(t Target, to providers.Version, read func() (providers.Bundle, error)) Change {
+	return Change{
+		Target: t, Playbook: "rollback", ReadBack: true,
+		Args:  map[string]string{"to": strconv.Itoa(int(to))},
+		Again: fmt.Sprintf("envctl rollback --to %d%s", to, t.on()),
+		Make: func(now providers.Bundle) (providers.Patch, error) {
+			old, err := read()
+			if err != nil {
+				return nil, err
+			}
+			return RollingBack(old)(now)
+		},
+	}
+}
+
+// newest reads the newest version of a path that must have had one, also where it
+// is not live: then its number and time, and was says what it is.
+func (w *World) newest(ctx context.Context, store providers.Reader, p naming.Path) (b providers.Bundle, was string, err error) {
+	b, err = store.Read(ctx, p, providers.Latest)
+	if !fault.Is(err, fault.Deleted, fault.Destroyed) {
+		return b, "", err
+	}
+	revisions, herr := store.History(ctx, p)
+	if herr != nil || len(revisions) == 0 {
+		return b, "", err
+	}
+	last := revisions[len(revisions)-1]
+	return providers.Bundle{Path: p, Version: last.Version, Created: last.Created}, fault.KindOf(err).String(), nil
 }
 
 // Rebuild makes the plan of a journaled run again, for resume and undo.
@@ -104,43 +131,66 @@ func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) 
 	word, rest, _ := strings.Cut(h.Playbook, " ")
 	switch word {
 	case "set", "import", "unset", "restore":
-		gone := fmt.Sprintf("run envctl undo %s, then envctl %s again", h.ID, word)
+		gone := fmt.Sprintf("run envctl %s %s%s again", word, strings.ReplaceAll(h.Args["keys"], ",", " "), t.on())
+		if word == "import" {
+			gone = "run envctl import FILE" + t.on() + " again"
+		}
 		return w.setPlan(ctx, t, h.Playbook, strings.Split(h.Args["keys"], ","), h.Args["deploy"] == "true", Values(nil), gone)
 	case "rollback":
 		n, err := strconv.Atoi(h.Args["to"])
 		if err != nil {
 			return nil, fault.New(fault.Invalid, "rebuild "+h.Playbook, "the journal names no version", "")
 		}
-		return w.rebuildRollback(ctx, t, providers.Version(n))
+		return w.rebuildRollback(ctx, t, providers.Version(n), h.Args["created"])
 	case "rotate":
-		_, r, err := w.FindRotation(rest, h.Component)
-		if err != nil {
-			return nil, err
-		}
-		if h.Args["finish"] == "true" {
-			return w.finishPlan(ctx, t, r)
-		}
-		return w.Rotate(ctx, t, r)
+		return w.rebuildRotate(ctx, t, rest, h.Args["finish"] == "true")
 	case "deploy":
 		return w.Deploy(ctx, t)
 	}
 	return nil, fault.Newf(fault.Invalid, "rebuild "+h.Playbook, "use the envctl version that made the run: "+h.Version, "this version knows no such playbook")
 }
 
-func (w *World) rebuildRollback(ctx context.Context, t Target, to providers.Version) (*plan.Plan, error) {
+// rebuildRotate makes a rotation's plan again. What a new rotation would refuse
+// is refused when the step is done again, so that undo needs none of it.
+func (w *World) rebuildRotate(ctx context.Context, t Target, name string, finish bool) (*plan.Plan, error) {
+	_, r, unknown := w.FindRotation(name, t.Component)
+	if unknown == nil && finish {
+		return w.finishPlan(ctx, t, r)
+	}
+	r.Name = name
+	change := w.rotation(t, r)
+	change.Make = func(now providers.Bundle) (providers.Patch, error) {
+		if unknown != nil {
+			return nil, unknown
+		}
+		if _, err := w.rotationFacts(t, r, now); err != nil {
+			return nil, err
+		}
+		return r.patch(w, now)
+	}
+	return change.Plan(ctx, w)
+}
+
+func (w *World) rebuildRollback(ctx context.Context, t Target, to providers.Version, created string) (*plan.Plan, error) {
 	store, err := w.Store(t.Environment)
 	if err != nil {
 		return nil, err
 	}
-	old, err := store.Read(ctx, w.Path(t), to)
-	if err != nil {
+	cur, was, err := w.newest(ctx, store, w.Path(t))
+	if err != nil && !fault.Is(err, fault.NotFound) {
 		return nil, err
 	}
-	cur, err := w.current(ctx, store, t)
-	if err != nil {
-		return nil, err
-	}
-	c := Change{Target: t, Playbook: "rollback", Args: map[string]string{"to": strconv.Itoa(int(to))}, Make: RollingBack(old)}
+	cur.Path = w.Path(t)
+	// Version to is read only if the write has still to be made: it may be one that
+	// the store dropped since, to make room for the write.
+	c := w.rollback(t, to, func() (providers.Bundle, error) {
+		old, err := store.Read(ctx, w.Path(t), to)
+		if err == nil && created != "" && stamp(old.Created) != created {
+			err = fault.Newf(fault.Conflict, "roll back "+w.Path(t).String(), "envctl list"+t.on(), "version %d is another one now: the path was deleted and made again", to)
+		}
+		return old, err
+	})
+	c.Was = was
 	return c.planOn(ctx, w, store, cur)
 }
 
@@ -153,7 +203,7 @@ func (w *World) Deploy(_ context.Context, t Target) (*plan.Plan, error) {
 	if d == nil {
 		return nil, fault.Newf(fault.Usage, "deploy "+t.Component+" in "+t.Environment.Name, "configure one in "+config.FileName+": deploy: {kind: compose}", "the environment has no deployer")
 	}
-	r, facts, err := w.rollout(t, d, false)
+	r, facts, err := w.rollout(t, d, false, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"envctl/internal/secret"
 	"envctl/naming"
 	"envctl/providers"
+	"envctl/providers/dotenv"
 )
 
 // Rendered is what a component's services should see now: every variable with
@@ -28,6 +29,12 @@ type Rendered struct {
 	Template  *layer.Template    // nil: the variables are the path's own keys
 	Problems  []layer.Problem
 	Marker    string
+	// Gone is what must not be there any more, with the value it had.
+	Gone map[string]secret.Value
+	// Text is what Vault Agent would write, Masked the same without what comes
+	// from the store; both empty where there is no template.
+	Text   secret.Value
+	Masked string
 }
 
 // Version returns the version of the component's own path among the inputs.
@@ -81,6 +88,12 @@ const layerLimit = 1 << 20
 // template's output, or the path's own keys where there is no template. The
 // newest versions are read, unless pinned names others.
 func (w *World) Render(ctx context.Context, r providers.Reader, t Target, pinned map[naming.Path]providers.Version) (*Rendered, error) {
+	return w.RenderFor(ctx, r, t, pinned, dotenv.Sh)
+}
+
+// RenderFor is Render with the variables as another reader than a shell reads
+// them from the template's output.
+func (w *World) RenderFor(ctx context.Context, r providers.Reader, t Target, pinned map[naming.Path]providers.Version, reader dotenv.Dialect) (*Rendered, error) {
 	tmpl, err := w.Template(t.Component)
 	if err != nil {
 		return nil, err
@@ -107,7 +120,7 @@ func (w *World) Render(ctx context.Context, r providers.Reader, t Target, pinned
 		byPath[b.Path] = layer.SecretData{Values: b.Values, NonString: b.NonString, Version: int(b.Version), Created: b.Created}
 	}
 	text, err := layer.Render(ctx, tmpl, layer.RenderInput{
-		Env: w.templateEnv(t),
+		Env: w.templateEnv(t), Reader: reader,
 		Secret: func(_ context.Context, p string) (layer.SecretData, error) {
 			np, err := naming.ParsePath(w.Project.Vault.Mount, p)
 			if err != nil {
@@ -126,7 +139,7 @@ func (w *World) Render(ctx context.Context, r providers.Reader, t Target, pinned
 	for _, v := range text.Variables {
 		out.Variables[v.Name] = v.Value
 	}
-	out.Problems = text.Problems
+	out.Problems, out.Text, out.Masked = text.Problems, text.Text, text.Masked
 	return out, nil
 }
 

@@ -335,8 +335,11 @@ func (w *World) judge(ctx context.Context, rt providers.Runtime, t Target, c pro
 				return "", "", stale(t, fmt.Sprintf("%s: process %d (%s) holds another %s than the store renders", c.Name, p.PID, p.Exe, name), redeploy)
 			}
 		}
+		if name := want.left(p.Env); name != "" {
+			return "", "", stale(t, fmt.Sprintf("%s: process %d (%s) still holds %s, which was removed", c.Name, p.PID, p.Exe, name), redeploy)
+		}
 	}
-	if !readable {
+	if !readable || hidden(procs) {
 		return configOnly(t, c, want, blind, redeploy)
 	}
 	for _, name := range sortedKeys(want.Variables) {
@@ -351,10 +354,8 @@ func (w *World) judge(ctx context.Context, rt providers.Runtime, t Target, c pro
 		why = "no process of " + c.Name + " kept " + name
 	}
 	if why != "" {
-		for _, name := range sortedKeys(want.Gone) {
-			if have, ok := c.Env[name]; ok && have.Equal(want.Gone[name]) {
-				return "", "", stale(t, fmt.Sprintf("%s: the container's configuration still holds %s, which was removed", c.Name, name), redeploy)
-			}
+		if name := want.left(c.Env); name != "" {
+			return "", "", stale(t, fmt.Sprintf("%s: the container's configuration still holds %s, which was removed", c.Name, name), redeploy)
 		}
 		return "container-config", why, nil
 	}
@@ -377,12 +378,35 @@ func configOnly(t Target, c providers.Container, want *Rendered, why, redeploy s
 			return "", "", stale(t, fmt.Sprintf("%s: the container's configuration holds another %s than the store renders", c.Name, name), redeploy)
 		}
 	}
-	for _, name := range sortedKeys(want.Gone) {
-		if have, ok := c.Env[name]; ok && have.Equal(want.Gone[name]) {
-			return "", "", stale(t, fmt.Sprintf("%s: the container's configuration still holds %s, which was removed", c.Name, name), redeploy)
-		}
+	if name := want.left(c.Env); name != "" {
+		return "", "", stale(t, fmt.Sprintf("%s: the container's configuration still holds %s, which was removed", c.Name, name), redeploy)
 	}
 	return "container-config", why, nil
+}
+
+// left returns a variable that is still held although it was removed, "" for none.
+func (r *Rendered) left(env map[string]secret.Value) string {
+	for _, name := range sortedKeys(r.Gone) {
+		if have, ok := env[name]; ok && have.Equal(r.Gone[name]) {
+			return name
+		}
+	}
+	return ""
+}
+
+// hidden tells whether a process that cannot be read was not forked by one that
+// can: what it holds is then anybody's guess, whatever the others show.
+func hidden(procs []providers.Process) bool {
+	readable := map[int]bool{}
+	for _, p := range procs {
+		readable[p.PID] = p.Err == nil
+	}
+	for _, p := range procs {
+		if p.Err != nil && !readable[p.PPID] {
+			return true
+		}
+	}
+	return false
 }
 
 // leaves returns the processes that no other process of the container was

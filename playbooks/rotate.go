@@ -107,9 +107,6 @@ func generatorNames() []string {
 // Rotate plans the rotation of one secret: generate, write on the version that
 // was read with the old value kept where the recipe says so, deploy, verify.
 func (w *World) Rotate(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
-	if err := w.needsTrust("rotate "+r.Recipe.Variable, r.Recipe); err != nil {
-		return nil, err
-	}
 	store, err := w.Store(t.Environment)
 	if err != nil {
 		return nil, err
@@ -118,20 +115,54 @@ func (w *World) Rotate(ctx context.Context, t Target, r Rotation) (*plan.Plan, e
 	if err != nil {
 		return nil, err
 	}
+	facts, err := w.rotationFacts(t, r, cur)
+	if err != nil {
+		return nil, err
+	}
+	change := w.rotation(t, r)
+	change.Facts = facts
+	return change.planOn(ctx, w, store, cur)
+}
+
+// rotation is the change that a rotation makes.
+func (w *World) rotation(t Target, r Rotation) Change {
+	v := r.Recipe.Variable
+	keys := []string{v}
+	if r.Recipe.Previous != "" && !r.Recipe.Ring {
+		keys = append(keys, r.Recipe.Previous)
+	}
+	return Change{
+		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: keys, ReadBack: true,
+		Args:  map[string]string{"name": r.Name},
+		Again: "envctl rotate " + r.Name + t.on(),
+		Make:  func(now providers.Bundle) (providers.Patch, error) { return r.patch(w, now) },
+		Check: func(_ context.Context, before, after providers.Bundle) error {
+			if !before.Values[v].IsSet() || !after.Values[v].IsSet() || after.Values[v].Equal(before.Values[v]) {
+				return fault.Newf(fault.No, "rotate "+v, "look with envctl history "+v+t.on(), "version %d of %s holds the value of version %d: it was not rotated", after.Version, after.Path, before.Version)
+			}
+			return nil
+		},
+	}
+}
+
+// rotationFacts says what a rotation of the value there is will do, or refuses it.
+func (w *World) rotationFacts(t Target, r Rotation, cur providers.Bundle) ([]plan.Fact, error) {
 	v := r.Recipe.Variable
 	op := "rotate " + v
+	if err := w.needsTrust(op, r.Recipe); err != nil {
+		return nil, err
+	}
 	if !cur.Values[v].IsSet() {
-		return nil, fault.Newf(fault.NotFound, op, fmt.Sprintf("run envctl set %s --generate %s --env %s", v, r.Generator.Name, t.Environment.Name),
+		return nil, fault.Newf(fault.NotFound, op, fmt.Sprintf("run envctl set %s --generate %s%s", v, r.Generator.Name, t.on()),
 			"%s has no %s", cur.Path, v)
 	}
 	facts := []plan.Fact{{Label: "generate", Text: r.Generator.Name + " for " + v}}
-	keys := []string{v}
 	fernet := r.Generator.Name == "fernet"
 	switch {
 	case r.Recipe.Ring:
 		ring, err := secret.ParseRing(cur.Values[v])
 		if err != nil {
-			return nil, fault.Wrap(err, fault.Invalid, op, fmt.Sprintf("look at it with envctl get %s --env %s --reveal", v, t.Environment.Name))
+			return nil, fault.Wrap(err, fault.Invalid, op, fmt.Sprintf("look at it with envctl get %s%s --reveal", v, t.on()))
 		}
 		keep := r.keep()
 		stay := min(len(ring), keep-1)
@@ -146,21 +177,18 @@ func (w *World) Rotate(ctx context.Context, t Target, r Rotation) (*plan.Plan, e
 		return nil, fault.New(fault.Refused, op, "a single Fernet key cannot be replaced without re-encryption: everything encrypted so far would be lost",
 			"make it a ring (ring: true, keep: 2), or give the recipe a reencrypt command")
 	case r.Recipe.Previous != "":
-		keys = append(keys, r.Recipe.Previous)
 		text := "the old value stays valid in " + r.Recipe.Previous
 		if r.Recipe.Overlap.Duration > 0 {
 			text += " for " + r.Recipe.Overlap.String()
 		}
 		facts = append(facts, plan.Fact{Label: "overlap", Text: text})
+		if cur.Values[r.Recipe.Previous].IsSet() {
+			facts = append(facts, plan.Fact{Label: "ends", Text: "the value that " + r.Recipe.Previous + " holds now is accepted no longer"})
+		}
 	case r.Generator.Name == "jwt":
 		facts = append(facts, plan.Fact{Label: "ends", Text: "every session: the recipe has no previous variable, so no token made so far stays valid"})
 	}
-	change := Change{
-		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: keys, Facts: facts,
-		Args: map[string]string{"name": r.Name},
-		Make: func(now providers.Bundle) (providers.Patch, error) { return r.patch(w, now) },
-	}
-	return change.Plan(ctx, w)
+	return facts, nil
 }
 
 // patch generates the new value and says what becomes of the old one.
@@ -231,20 +259,44 @@ func (w *World) Finish(ctx context.Context, t Target, r Rotation) (*plan.Plan, e
 	if err != nil {
 		return nil, err
 	}
-	if ends := since.Add(r.Recipe.Overlap.Duration); w.Now().Before(ends) {
-		return nil, fault.Newf(fault.Refused, op, "run it again after "+ends.UTC().Format(time.RFC3339), "the overlap lasts until %s", ends.UTC().Format(time.RFC3339))
+	if err := tooEarly(w.Now(), since, r); err != nil {
+		return nil, err
 	}
 	return w.finishPlan(ctx, t, r)
 }
 
 func (w *World) finishPlan(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return nil, err
+	}
 	change := Change{
-		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: []string{r.Recipe.Previous},
+		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: []string{r.Recipe.Previous}, ReadBack: true,
 		Args:  map[string]string{"name": r.Name, "finish": "true"},
+		Again: "envctl rotate " + r.Name + t.on() + " --finish",
 		Facts: []plan.Fact{{Label: "retire", Text: "the old value in " + r.Recipe.Previous + " stops being accepted"}},
 		Make:  Values(providers.Patch{r.Recipe.Previous: secret.Value{}}),
+		// The plan asked this machine's clock. The version just written carries the
+		// store's own, and nothing is deployed yet.
+		Check: func(ctx context.Context, before, after providers.Bundle) error {
+			since, err := w.setSince(ctx, store, before, r.Recipe.Variable)
+			if err != nil {
+				return err
+			}
+			return tooEarly(after.Created, since, r)
+		},
 	}
 	return change.Plan(ctx, w)
+}
+
+// tooEarly refuses to retire before the overlap that began at since is over.
+func tooEarly(now, since time.Time, r Rotation) error {
+	ends := since.Add(r.Recipe.Overlap.Duration)
+	if !now.Before(ends) {
+		return nil
+	}
+	at := ends.UTC().Format(time.RFC3339)
+	return fault.Newf(fault.Refused, "finish the rotation of "+r.Recipe.Variable, "run it again after "+at, "the overlap lasts until %s", at)
 }
 
 // setSince returns when the current value of key was written: the time of the
