@@ -40,17 +40,13 @@ func Rooms() []Room {
 		{"internal/harden", "it runs before anything else", []string{"internal/fault"}, false},
 		{"internal/layer", "layers are text: no store, no screen", []string{"internal/fault", "internal/secret", "naming", "providers/dotenv"}, false},
 		{"internal/plan", "the engine runs any steps: it knows no store and no playbook", []string{"internal/atomicfile", "internal/fault", "internal/secret"}, false},
-		{"internal/plan/plantest", "for tests", []string{"*"}, true},
-		{"internal/realtest", "for tests", []string{"*"}, true},
 		{"internal/secret", "every room carries values, so it imports only errors", []string{"internal/fault"}, false},
 		{"internal/ui", "screens show what they are given", []string{"internal/fault", "internal/secret"}, false},
 		{"naming", "naming decides from its arguments: standard library only", nil, false},
 		{"playbooks", "playbooks sequence: no screens, no flags", append([]string{"internal/config", "internal/layer", "internal/plan", "providers", "providers/dotenv"}, ground...), false},
 		{"providers", "providers touch one system each: no playbooks, screens, flags or project file", append([]string{"providers/dotenv"}, ground...), false},
-		{"providers/deploytest", "for tests", []string{"*"}, true},
 		{"providers/dotenv", "a format as much as a system, so layers may read it", ground, false},
 		{"providers/onepassword/envctl-op", "a program of its own, hardened as envctl is", append([]string{"internal/harden", "providers"}, ground...), false},
-		{"providers/storetest", "for tests", []string{"*"}, true},
 		{"tools/bench", "for figures", []string{"*"}, true},
 	}
 }
@@ -232,8 +228,14 @@ func (c *checker) names(f *ast.File) {
 	})
 }
 
-// roomOf returns the innermost room that holds a folder.
+// roomOf returns the innermost room that holds a folder. A folder whose name
+// ends in test, as httptest's does, is a room for tests.
 func roomOf(dir string) Room {
+	for d := dir; d != "." && d != "/"; d = path.Dir(d) {
+		if strings.HasSuffix(d, "test") && d != "internal/archtest" {
+			return Room{d, "for tests", []string{"*"}, true}
+		}
+	}
 	best := Room{}
 	for _, r := range Rooms() {
 		if r.Path == "" || under(dir, r.Path) {

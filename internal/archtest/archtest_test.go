@@ -83,6 +83,8 @@ func TestEachRuleCanFail(t *testing.T) {
 		"screen in a provider":    {"providers/x.go", `import "envctl/internal/ui"`, "imports internal/ui: providers touch one system each: no playbooks, screens, flags or project file"},
 		"survey in a command":     {"commands/x.go", `import "github.com/AlecAivazis/survey/v2/terminal"`, "imports github.com/AlecAivazis/survey/v2, which is for internal/ui"},
 		"test code":               {"commands/x.go", `import "envctl/internal/realtest"`, "imports internal/realtest, which is for tests"},
+		"test code of a provider": {"providers/vault/x.go", `import "envctl/providers/vault/vaulttest"`, "imports providers/vault/vaulttest, which is for tests"},
+		"test code for test code": {"providers/vault/vaulttest/x.go", "import \"envctl/internal/realtest\"\nimport \"time\"\nvar _ = time.Now", ""},
 		"test module":             {"internal/ui/x.go", `import "github.com/creack/pty"`, "imports github.com/creack/pty, which is for tests"},
 		"time":                    {"internal/plan/x.go", "import \"time\"\nvar _ = time.Now", "uses time.Now: only main.go asks the process: take it as a parameter"},
 		"time of one's own":       {"internal/plan/x.go", "import \"time\"\nvar _ = time.Second", ""},
