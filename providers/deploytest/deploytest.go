@@ -35,6 +35,9 @@ type World struct {
 	Release  providers.Release
 	// Remove takes a container away, as an operator's docker rm -f does.
 	Remove func(container string)
+	// Carries tells whether the deployer can pass a value on unchanged; nil: it
+	// can. What it cannot it has to refuse, by the variable's name.
+	Carries func(secret.Value) bool
 }
 
 // Harness makes a world.
@@ -154,7 +157,28 @@ func holds(t *testing.T, w World, gone ...string) {
 func values(t *testing.T, h Harness) {
 	w := h(t, map[string]Behaviour{"web": Healthy, "worker": Plain})
 	w.Release.Values, w.Release.Marker = Hard(), "1"
+	var unfit []string
+	for name, v := range w.Release.Values {
+		if w.Carries != nil && !w.Carries(v) {
+			unfit = append(unfit, name)
+			delete(w.Release.Values, name)
+		}
+	}
+	if len(unfit) >= len(w.Release.Values) {
+		t.Errorf("carries %d of %d values", len(w.Release.Values), len(Hard()))
+	}
 	ready(t, w)
+	holds(t, w)
+	for _, name := range unfit {
+		bad := w
+		bad.Release.Marker = "2"
+		bad.Release.Values = map[string]secret.Value{name: secret.New(Hard()[name].Reveal() + canary)}
+		if err := refused(t, bad, 30*time.Second); bad.Carries(bad.Release.Values[name]) {
+			t.Errorf("%s: carried with a canary behind it: %v", name, err)
+		} else {
+			says(t, err, fault.Refused, name)
+		}
+	}
 	holds(t, w)
 	if s := w.Deployer.Describe(); s == "" || strings.Contains(s, canary) {
 		t.Errorf("describe: %q", s)

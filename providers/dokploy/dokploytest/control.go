@@ -1,0 +1,234 @@
+package dokploytest
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"envctl/internal/fault"
+	"envctl/internal/secret"
+	"envctl/providers"
+	"envctl/providers/deploytest"
+)
+
+// Compose makes a compose service with a raw compose file, and the project and
+// the environment where they are missing; it returns its id.
+func (s *Server) Compose(projectName, environmentName, name, file string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var p *project
+	for _, have := range s.projects {
+		if have.Name == projectName {
+			p = have
+		}
+	}
+	if p == nil {
+		p = &project{ID: id(), Name: projectName}
+		p.Environments = []*environment{{ID: id(), Name: "production", project: p}}
+		s.projects = append(s.projects, p)
+	}
+	var e *environment
+	for _, have := range p.Environments {
+		if have.Name == environmentName {
+			e = have
+		}
+	}
+	if e == nil {
+		e = &environment{ID: id(), Name: environmentName, project: p}
+		p.Environments = append(p.Environments, e)
+	}
+	return s.add(e, name, file).ID
+}
+
+// Duplicate makes a second environment of the same name, which Dokploy allows,
+// with a compose service in it.
+func (s *Server) Duplicate(projectName, environmentName, name, file string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.projects {
+		if p.Name == projectName {
+			e := &environment{ID: id(), Name: environmentName, project: p}
+			p.Environments = append(p.Environments, e)
+			return s.add(e, name, file).ID
+		}
+	}
+	return ""
+}
+
+func (s *Server) add(e *environment, name, file string) *compose {
+	c := &compose{ID: id(), Name: name, App: name + "-" + strconv.Itoa(100+s.next()), Status: "idle", Source: "raw", File: file, EnvFile: true, created: time.Now(), environment: e}
+	s.composes[c.ID] = c
+	e.composes = append(e.composes, c)
+	return c
+}
+
+// Delete takes a compose service away.
+func (s *Server) Delete(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.composes[id]
+	delete(s.composes, id)
+	c.environment.composes = slices.DeleteFunc(c.environment.composes, func(o *compose) bool { return o == c })
+}
+
+// Text returns a service's environment text.
+func (s *Server) Text(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.composes[id]; c != nil && c.Env != nil {
+		return *c.Env
+	}
+	return ""
+}
+
+// SetText writes a service's environment text, as someone else would.
+func (s *Server) SetText(id, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.composes[id].Env = &text
+}
+
+// Change changes a service: a source other than raw, the environment file off.
+func (s *Server) Change(id, source string, envFile bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.composes[id].Source, s.composes[id].EnvFile = source, envFile
+}
+
+// App returns a service's appName, which is its compose project.
+func (s *Server) App(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.composes[id].App
+}
+
+// Behave says what a service's program does once it is started.
+func (s *Server) Behave(service string, b deploytest.Behaviour) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behaviour[service] = b
+}
+
+// Fail makes docker compose fail at a service with that line; ${NAME} in it
+// shows a variable. "" makes it work again.
+func (s *Server) Fail(service, line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing[service] = line
+}
+
+// Hold keeps jobs waiting, or lets them go on.
+func (s *Server) Hold(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = on
+	s.poke()
+}
+
+// Build sets how long a job takes.
+func (s *Server) Build(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.build = d
+}
+
+// Allow gives the key n more calls; then it is answered 401.
+func (s *Server) Allow(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = n
+}
+
+// Before and After have f called around every call's work.
+func (s *Server) Before(f func(procedure string)) { s.mu.Lock(); s.before = f; s.mu.Unlock() }
+
+// After is as Before, when the work is done and the answer is not yet sent.
+func (s *Server) After(f func(procedure string)) { s.mu.Lock(); s.after = f; s.mu.Unlock() }
+
+// Break has the next calls of a procedure end in faults, one each.
+func (s *Server) Break(procedure string, faults ...Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults[procedure] = append(s.faults[procedure], faults...)
+}
+
+// Requests returns the calls so far, as "GET project.all".
+func (s *Server) Requests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
+// Statuses returns the deployment records of a service, newest first, as
+// "title status".
+func (s *Server) Statuses(id string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for _, r := range s.rows {
+		if r.compose.ID == id {
+			all = append(all, r.Title+" "+r.Status)
+		}
+	}
+	return all
+}
+
+// Waiting returns how many jobs are in the queue.
+func (s *Server) Waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue)
+}
+
+// Remove takes a container away.
+func (s *Server) Remove(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, name)
+}
+
+// Runtime returns the engine that the server deploys to.
+func (s *Server) Runtime() providers.Runtime { return runtime{s} }
+
+type runtime struct{ s *Server }
+
+func (runtime) Describe() string { return "the stand-in's engine" }
+
+func (r runtime) Containers(ctx context.Context, q providers.ContainerQuery) ([]providers.Container, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	var all []providers.Container
+	for _, c := range r.s.sorted() {
+		labelled := c.labels[providers.LabelProject] == q.Project && c.labels[providers.LabelEnvironment] == q.Environment &&
+			(q.Component == "" || c.labels[providers.LabelComponent] == q.Component)
+		if !labelled && !(q.Bound && slices.Contains(q.Names, c.name)) {
+			continue
+		}
+		state, health, exit, restarts := c.now()
+		out := providers.Container{
+			ID: c.id, Name: c.name, Service: c.service, Component: c.labels[providers.LabelComponent], Labels: c.labels, State: state, Health: health,
+			ExitCode: exit, Restarts: restarts, Created: c.created, Started: c.created, PID: self(), Env: map[string]secret.Value{},
+		}
+		for k, v := range c.env {
+			out.Env[k] = secret.New(v)
+		}
+		all = append(all, out)
+	}
+	return all, nil
+}
+
+func (r runtime) Processes(_ context.Context, c providers.Container) ([]providers.Process, error) {
+	if c.State != "running" {
+		return nil, nil
+	}
+	return []providers.Process{{PID: c.PID, Exe: "program", Started: c.Started, Env: c.Env}}, nil
+}
+
+func (runtime) Logs(context.Context, providers.Container, providers.LogOptions, io.Writer) error {
+	return fault.New(fault.Unavailable, "read logs", "the stand-in has none", "")
+}

@@ -1,0 +1,246 @@
+package dokploytest
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"envctl/providers/deploytest"
+	"envctl/providers/dotenv"
+)
+
+func (s *Server) next() int { s.n++; return s.n }
+
+func (s *Server) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// work does one job after the other.
+func (s *Server) work(ctx context.Context, wake chan struct{}) {
+	for {
+		s.mu.Lock()
+		var j *job
+		if len(s.queue) > 0 && !s.held {
+			j = s.queue[0]
+		}
+		s.mu.Unlock()
+		if j == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-wake:
+			}
+			continue
+		}
+		if !s.do(ctx, j) {
+			return
+		}
+	}
+}
+
+// do is one job; false when the server ended first. The environment is read
+// when the job starts.
+func (s *Server) do(ctx context.Context, j *job) bool {
+	s.mu.Lock()
+	now := time.Now()
+	j.active = &now
+	r := &row{ID: id(), Title: j.title, Description: j.description, Status: "running", compose: j.compose, created: now, job: j, Log: "Initializing deployment\n"}
+	s.rows = append([]*row{r}, s.rows...)
+	j.compose.Status = "running"
+	env, envFile, file, build := "", j.compose.EnvFile, j.compose.File, s.build
+	if j.compose.Env != nil {
+		env = *j.compose.Env
+	}
+	s.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(build):
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	log, ok := s.up(j.compose, file, env, envFile)
+	r.Log += log
+	r.Status = "done"
+	if !ok {
+		r.Status = "error"
+		r.Log += "Error occurred ❌, check the logs for details.\n"
+	}
+	done := time.Now()
+	r.finished, j.compose.Status, j.compose.loaded = &done, r.Status, true
+	s.queue = slices.DeleteFunc(s.queue, func(q *job) bool { return q == j })
+	return true
+}
+
+func id() string {
+	b := make([]byte, 10)
+	_, _ = rand.Read(b)
+	return hex.EncodeToString(b) + "_"
+}
+
+// spec is a service of a compose file: the little of compose that tests use.
+type spec struct {
+	name, Container string
+	env, labels     map[string]string
+	file            bool
+}
+
+func parse(file string) []spec {
+	var doc struct {
+		Services map[string]struct {
+			Container string `yaml:"container_name"`
+			EnvFile   any    `yaml:"env_file"`
+			Env       map[string]string
+			Labels    map[string]string
+			Variables map[string]string `yaml:"environment"`
+		}
+	}
+	if yaml.Unmarshal([]byte(file), &doc) != nil {
+		return nil
+	}
+	var all []spec
+	for _, name := range slices.Sorted(maps.Keys(doc.Services)) {
+		d := doc.Services[name]
+		all = append(all, spec{name: name, Container: d.Container, env: d.Variables, labels: d.Labels, file: d.EnvFile != nil})
+	}
+	return all
+}
+
+var (
+	reference = regexp.MustCompile(`\$\{\{([^}]*)\}\}`)
+	variable  = regexp.MustCompile(`\$\{([A-Za-z_0-9]+)(?::-([^}]*))?\}`)
+)
+
+// up is docker compose up -d: a container that is what it should be is left alone.
+func (s *Server) up(c *compose, file, env string, envFile bool) (string, bool) {
+	if c.Source != "raw" {
+		return "Error: ❌ Github Provider not found\n\n", false
+	}
+	log := "File 'docker-compose.yml' created: ✅\n"
+	if m := reference.FindStringSubmatch(env); m != nil {
+		return log + "Invalid project environment variable: " + m[1] + "\n", false
+	}
+	values := map[string]string{"APP_NAME": c.App, "COMPOSE_PROJECT_NAME": c.App}
+	reading, err := dotenv.ReadAs(dotenv.Dokploy, "", []byte(env), nil)
+	if err != nil {
+		return log + err.Error() + "\n", false
+	}
+	for k, v := range reading.Values() {
+		values[k] = v.Reveal()
+	}
+	values["DOCKER_CONFIG"] = "/etc/dokploy/.docker"
+	expand := func(m map[string]string) map[string]string {
+		out := map[string]string{}
+		for k, v := range m {
+			out[k] = variable.ReplaceAllStringFunc(v, func(ref string) string {
+				p := variable.FindStringSubmatch(ref)
+				return cmp.Or(values[p[1]], p[2])
+			})
+		}
+		return out
+	}
+	log += "╔═══╗\n║ App Name: " + c.App + " ║\n╚═══╝\n"
+	if !envFile {
+		values = map[string]string{}
+	}
+	for _, sp := range parse(file) {
+		if sp.file && !envFile {
+			return log + "env file /etc/dokploy/compose/" + c.App + "/code/.env not found: no such file or directory\nError: ❌ Docker command failed\n\n", false
+		}
+		if why := s.failing[sp.name]; why != "" {
+			return log + expand(map[string]string{"": why})[""] + "\nError: ❌ Docker command failed\n\n", false
+		}
+		name := cmp.Or(sp.Container, c.App+"-"+sp.name+"-1")
+		env := map[string]string{}
+		if sp.file {
+			maps.Copy(env, values)
+		}
+		maps.Copy(env, expand(sp.env))
+		want := &container{id: id() + id()[:12], name: name, service: sp.name, compose: c, env: env, labels: expand(sp.labels),
+			behaviour: s.behaviour[sp.name], created: time.Now()}
+		if have := s.running[name]; have != nil && maps.Equal(have.env, want.env) && maps.Equal(have.labels, want.labels) {
+			continue
+		}
+		s.running[name] = want
+		log += fmt.Sprintf(" Container %s  Started\n", name)
+	}
+	return log + "Docker Compose Deployed: ✅\n", true
+}
+
+// container is a running container, whose state follows from its age.
+type container struct {
+	id, name, service string
+	compose           *compose
+	env, labels       map[string]string
+	behaviour         deploytest.Behaviour
+	created           time.Time
+}
+
+func (s *Server) sorted() []*container {
+	all := slices.Collect(maps.Values(s.running))
+	slices.SortFunc(all, func(a, b *container) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// now returns state, health, exit code and restarts.
+func (c *container) now() (state, health string, exit, restarts int) {
+	age := time.Since(c.created)
+	switch c.behaviour {
+	case deploytest.Healthy:
+		if age < 200*time.Millisecond {
+			return "running", "starting", 0, 0
+		}
+		return "running", "healthy", 0, 0
+	case deploytest.Starting:
+		return "running", "starting", 0, 0
+	case deploytest.Unhealthy:
+		if age < 400*time.Millisecond {
+			return "running", "starting", 0, 0
+		}
+		return "running", "unhealthy", 0, 0
+	case deploytest.Crashing:
+		n := int(age / (100 * time.Millisecond))
+		if n%3 != 0 {
+			return "restarting", "", 3, n
+		}
+		return "running", "", 0, n
+	case deploytest.Exiting:
+		return "exited", "", 4, 0
+	default:
+		return "running", "", 0, 0
+	}
+}
+
+// words is what docker ps says.
+func (c *container) words() (state, status string) {
+	state, health, exit, _ := c.now()
+	switch {
+	case state == "exited":
+		return state, fmt.Sprintf("Exited (%d) Less than a second ago", exit)
+	case state == "restarting":
+		return state, fmt.Sprintf("Restarting (%d) Less than a second ago", exit)
+	case health == "starting":
+		return state, "Up Less than a second (health: starting)"
+	case health != "":
+		return state, "Up 2 seconds (" + health + ")"
+	}
+	return state, "Up Less than a second"
+}
+
+func self() int { return os.Getpid() }

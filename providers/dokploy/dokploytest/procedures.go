@@ -1,0 +1,295 @@
+package dokploytest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+type handler func(procedure string, in map[string]any) (int, string, string)
+
+func (s *Server) procedures() map[string]handler {
+	return map[string]handler{
+		"GET compose.loadServices":               s.loadServices,
+		"GET compose.one":                        s.composeOne,
+		"GET deployment.allByCompose":            s.allByCompose,
+		"GET deployment.queueList":               s.queueList,
+		"GET deployment.readLogs":                s.readLogs,
+		"GET docker.getContainersByAppNameMatch": s.listContainers,
+		"GET project.all":                        s.projectAll,
+		"POST compose.deploy":                    s.deploy,
+		"POST compose.saveEnvironment":           s.saveEnvironment,
+		"POST compose.update":                    s.update,
+	}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+func typeOf(v any, there bool) string {
+	switch v.(type) {
+	case nil:
+		if there {
+			return "null"
+		}
+		return "undefined"
+	case string:
+		return "string"
+	case float64:
+		return "number"
+	case bool:
+		return "boolean"
+	}
+	return "object"
+}
+
+// text returns a required string field.
+func text(in map[string]any, field string) (string, string) {
+	v, there := in[field]
+	if s, ok := v.(string); ok && s != "" {
+		return s, ""
+	}
+	return "", typeOf(v, there)
+}
+
+func golden(text string) map[string]any {
+	m := map[string]any{}
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		panic(err)
+	}
+	return m
+}
+
+func (c *compose) document() map[string]any {
+	m := golden(goldenCompose)
+	maps.Copy(m, map[string]any{
+		"composeId": c.ID, "name": c.Name, "appName": c.App, "description": nil, "env": c.Env, "composeFile": c.File,
+		"refreshToken": "refresh-" + c.ID, "sourceType": c.Source, "createEnvFile": c.EnvFile, "composeStatus": c.Status,
+		"environmentId": c.environment.ID, "createdAt": stamp(c.created),
+	})
+	return m
+}
+
+func (s *Server) projectAll(string, map[string]any) (int, string, string) {
+	all := []any{}
+	for _, p := range s.projects {
+		environments := []any{}
+		for _, e := range p.Environments {
+			composes := []any{}
+			for _, c := range e.composes {
+				composes = append(composes, map[string]any{"composeId": c.ID, "name": c.Name, "composeStatus": c.Status})
+			}
+			m := map[string]any{"name": e.Name, "environmentId": e.ID, "isDefault": e.Name == "production", "compose": composes}
+			for _, kind := range []string{"applications", "libsql", "mariadb", "mongo", "mysql", "postgres", "redis"} {
+				m[kind] = []any{}
+			}
+			environments = append(environments, m)
+		}
+		all = append(all, map[string]any{"projectId": p.ID, "name": p.Name, "description": nil, "createdAt": stamp(time.Now()),
+			"organizationId": "organization", "env": "", "environments": environments, "projectTags": []any{}})
+	}
+	return fine(all)
+}
+
+func (s *Server) composeOne(procedure string, in map[string]any) (int, string, string) {
+	id, got := text(in, "composeId")
+	if got != "" {
+		return wrong(procedure, "composeId", "string", got)
+	}
+	c := s.composes[id]
+	if c == nil {
+		return missing(procedure, "Compose not found")
+	}
+	m := c.document()
+	maps.Copy(m, golden(goldenOne))
+	m["environment"] = map[string]any{"environmentId": c.environment.ID, "name": c.environment.Name, "description": nil, "createdAt": stamp(c.created), "env": "",
+		"projectId": c.environment.project.ID, "isDefault": c.environment.Name == "production",
+		"project": map[string]any{"projectId": c.environment.project.ID, "name": c.environment.project.Name, "description": nil,
+			"createdAt": stamp(c.created), "organizationId": "organization", "env": ""}}
+	return fine(m)
+}
+
+// update replaces the fields that are given. For an id that it does not know it
+// answers 200 and nothing.
+func (s *Server) update(procedure string, in map[string]any) (int, string, string) {
+	id, got := text(in, "composeId")
+	if got != "" {
+		return wrong(procedure, "composeId", "string", got)
+	}
+	env, there := in["env"]
+	if got := typeOf(env, there); got != "string" && got != "undefined" && got != "null" {
+		return wrong(procedure, "env", "string", got)
+	}
+	c := s.composes[id]
+	if c == nil {
+		return http.StatusOK, jsonKind, ""
+	}
+	if there {
+		c.Env = nil
+		if t, ok := env.(string); ok {
+			c.Env = &t
+		}
+	}
+	if f, ok := in["composeFile"].(string); ok {
+		c.File = f
+	}
+	if b, ok := in["createEnvFile"].(bool); ok {
+		c.EnvFile = b
+	}
+	return fine(c.document())
+}
+
+func (s *Server) saveEnvironment(procedure string, in map[string]any) (int, string, string) {
+	id, got := text(in, "composeId")
+	if got != "" {
+		return wrong(procedure, "composeId", "string", got)
+	}
+	env, there := in["env"]
+	if !there {
+		return wrong(procedure, "env", "nonoptional", "undefined")
+	}
+	c := s.composes[id]
+	if c == nil {
+		return refuse(http.StatusBadRequest, "BAD_REQUEST", procedure, "Error adding environment variables")
+	}
+	c.Env = nil
+	if t, ok := env.(string); ok {
+		c.Env = &t
+	}
+	if b, there := in["createEnvFile"]; there {
+		c.EnvFile = b == true
+	}
+	return fine(true)
+}
+
+// deploy queues a job and gives no id.
+func (s *Server) deploy(procedure string, in map[string]any) (int, string, string) {
+	id, got := text(in, "composeId")
+	if got != "" {
+		return wrong(procedure, "composeId", "string", got)
+	}
+	c := s.composes[id]
+	if c == nil {
+		return missing(procedure, "Compose not found")
+	}
+	title, _ := in["title"].(string)
+	if title == "" {
+		title = "Manual deployment"
+	}
+	description, _ := in["description"].(string)
+	s.queue = append(s.queue, &job{id: "job-" + strconv.Itoa(s.next()), title: title, description: description, compose: c, queued: time.Now()})
+	s.poke()
+	return fine(map[string]any{"success": true, "message": "Deployment queued", "composeId": id})
+}
+
+func (s *Server) queueList(string, map[string]any) (int, string, string) {
+	all := []any{}
+	for i := len(s.queue) - 1; i >= 0; i-- {
+		j := s.queue[i]
+		m := map[string]any{
+			"id": j.id, "name": "deployments", "timestamp": j.queued.UnixMilli(), "state": "waiting",
+			"data": map[string]any{"composeId": j.compose.ID, "titleLog": j.title, "type": "deploy", "applicationType": "compose", "descriptionLog": j.description, "server": false},
+			"servicePath": map[string]any{"label": "Compose", "href": fmt.Sprintf("/dashboard/project/%s/environment/%s/services/compose/%s",
+				j.compose.environment.project.ID, j.compose.environment.ID, j.compose.ID)},
+		}
+		if j.active != nil {
+			m["state"], m["processedOn"] = "active", j.active.UnixMilli()
+		}
+		all = append(all, m)
+	}
+	return fine(all)
+}
+
+// allByCompose is an empty list for an id that it does not know.
+func (s *Server) allByCompose(procedure string, in map[string]any) (int, string, string) {
+	id, got := text(in, "composeId")
+	if got != "" {
+		return wrong(procedure, "composeId", "string", got)
+	}
+	all := []any{}
+	for _, r := range s.rows {
+		if r.compose.ID != id {
+			continue
+		}
+		m := golden(goldenRow)
+		maps.Copy(m, map[string]any{
+			"deploymentId": r.ID, "title": r.Title, "description": r.Description, "status": r.Status, "composeId": id,
+			"logPath":   "/etc/dokploy/logs/" + r.compose.App + "/" + r.compose.App + "-" + r.created.UTC().Format("2006-01-02:15:04:05") + ".log",
+			"createdAt": stamp(r.created), "startedAt": stamp(r.created), "finishedAt": nil,
+		})
+		if r.finished != nil {
+			m["finishedAt"] = stamp(*r.finished)
+		}
+		all = append(all, m)
+	}
+	return fine(all)
+}
+
+// readLogs answers a JSON string.
+func (s *Server) readLogs(procedure string, in map[string]any) (int, string, string) {
+	id, got := text(in, "deploymentId")
+	if got != "" {
+		return wrong(procedure, "deploymentId", "string", got)
+	}
+	tail := 100
+	if t, ok := in["tail"].(string); ok {
+		tail, _ = strconv.Atoi(t)
+		if tail < 1 {
+			m := "Too small: expected number to be >=1"
+			return http.StatusBadRequest, jsonKind, encode(map[string]any{"message": "Input validation failed", "code": "BAD_REQUEST",
+				"data": map[string]any{"code": "BAD_REQUEST", "httpStatus": 400, "path": procedure,
+					"zodError": map[string]any{"formErrors": []any{}, "fieldErrors": map[string]any{"tail": []any{m}}}},
+				"issues": []any{map[string]any{"origin": "number", "code": "too_small", "minimum": 1, "inclusive": true, "path": []any{"tail"}, "message": m}}})
+		}
+	}
+	for _, r := range s.rows {
+		if r.ID == id {
+			lines := strings.SplitAfter(strings.TrimSuffix(r.Log, "\n"), "\n")
+			return fine(strings.Join(lines[max(0, len(lines)-tail):], "") + "\n")
+		}
+	}
+	return missing(procedure, "Deployment not found")
+}
+
+func (s *Server) loadServices(procedure string, in map[string]any) (int, string, string) {
+	id, got := text(in, "composeId")
+	if got != "" {
+		return wrong(procedure, "composeId", "string", got)
+	}
+	c := s.composes[id]
+	switch {
+	case c == nil:
+		return missing(procedure, "Compose not found")
+	case c.Source != "raw" && !c.loaded:
+		return missing(procedure, "Services not found")
+	}
+	names := []string{}
+	for _, sv := range parse(c.File) {
+		names = append(names, sv.name)
+	}
+	return fine(names)
+}
+
+var appName = regexp.MustCompile(`^[a-zA-Z0-9.\-_]+$`)
+
+func (s *Server) listContainers(procedure string, in map[string]any) (int, string, string) {
+	app, got := text(in, "appName")
+	if got != "" {
+		return wrong(procedure, "appName", "string", got)
+	}
+	if !appName.MatchString(app) {
+		return wrong(procedure, "appName", "app name", "another")
+	}
+	all := []any{}
+	for _, c := range s.sorted() {
+		if c.compose.App == app {
+			state, status := c.words()
+			all = append(all, map[string]any{"containerId": c.id[:12], "name": c.name, "state": state, "status": status})
+		}
+	}
+	return fine(all)
+}
