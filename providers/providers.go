@@ -177,6 +177,7 @@ type Container struct {
 // when its environment cannot be read ("configuration only").
 type Process struct {
 	PID     int
+	PPID    int // the parent, as the host numbers it; 0 when unknown
 	Exe     string // base name of the executable
 	Started time.Time
 	Env     map[string]secret.Value
