@@ -21,15 +21,17 @@ var version = "dev"
 func main() {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals, force := make(chan os.Signal, 3), make(chan struct{})
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		cancel() // the step in hand ends first
-		<-signals
-		close(force) // it is told to end
-		<-signals
-		os.Exit(130)
-	}()
+	listen := func() {
+		signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+		go func() {
+			<-signals
+			cancel() // the step in hand ends first
+			<-signals
+			close(force) // it is told to end
+			<-signals
+			os.Exit(130)
+		}()
+	}
 	wd, err := os.Getwd()
 	if err != nil {
 		wd = "."
@@ -42,6 +44,6 @@ func main() {
 		Args: os.Args[1:], Executable: exe, WorkDir: wd,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Environ: os.Environ,
-		Now: time.Now, Rand: rand.Reader, Version: version, Force: force,
+		Now: time.Now, Rand: rand.Reader, Version: version, Listen: listen, Force: force,
 	}))
 }

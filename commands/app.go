@@ -33,7 +33,10 @@ type Process struct {
 	Now            func() time.Time
 	Rand           io.Reader
 	Version        string
-	Force          <-chan struct{} // closed by a second interrupt
+	// Listen makes interrupts end the context; it is called before a command
+	// acts, so that help and completion start no signal handling. Nil: not.
+	Listen func()
+	Force  <-chan struct{} // closed by a second interrupt
 }
 
 // app is one run: the process, its screen, and what was opened so far.
@@ -185,6 +188,9 @@ func (a *app) action(minArgs, maxArgs int, run func(ctx context.Context, c *cli.
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, t)
 			defer cancel()
+		}
+		if a.Listen != nil {
+			a.Listen()
 		}
 		limit, err := harden.Process()
 		if err != nil {

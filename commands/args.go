@@ -84,9 +84,7 @@ func arrange(tree *cli.App, args []string, getenv func(string) string) ([]string
 func split(tree *cli.App, args []string) (flags []given, words, rest []string, err error) {
 	all := map[string]cli.Flag{}
 	collect(tree.Commands, all)
-	for n, f := range index(tree.Flags) {
-		all[n] = f
-	}
+	enter(tree.Flags, all)
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		switch {
@@ -198,19 +196,33 @@ func unknownFlag(typed, full string, sets ...map[string]cli.Flag) error {
 
 func index(flags []cli.Flag) map[string]cli.Flag {
 	m := map[string]cli.Flag{}
+	enter(flags, m)
+	return m
+}
+
+func enter(flags []cli.Flag, into map[string]cli.Flag) {
 	for _, f := range flags {
-		for _, n := range f.Names() {
-			m[n] = f
+		for _, n := range spellings(f) {
+			into[n] = f
 		}
 	}
-	return m
+}
+
+// spellings is f.Names(), which passes each name through a regular expression: too
+// dear for every flag of every command at every start.
+func spellings(f cli.Flag) []string {
+	switch f := f.(type) {
+	case *cli.BoolFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	case *cli.StringFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	}
+	return f.Names()
 }
 
 func collect(level []*cli.Command, all map[string]cli.Flag) {
 	for _, c := range level {
-		for n, f := range index(c.Flags) {
-			all[n] = f
-		}
+		enter(c.Flags, all)
 		collect(c.Subcommands, all)
 	}
 }
@@ -224,7 +236,7 @@ func takesValue(f cli.Flag) bool {
 func fromEnvironment(flags []cli.Flag, seen map[string]bool, getenv func(string) string) []string {
 	var out []string
 	for _, f := range flags {
-		name := f.Names()[0]
+		name := spellings(f)[0]
 		if seen[name] || slices.Contains(consents, name) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"slices"
@@ -34,11 +35,13 @@ func (a *app) complete(_ context.Context, args []string) {
 		return
 	}
 	words, current := args[:len(args)-1], args[len(args)-1]
+	out := bufio.NewWriter(a.ui.Out)
+	defer out.Flush()
 	for _, c := range a.candidates(words, current) {
 		if c.value == filesPlease {
-			fmt.Fprintln(a.ui.Out, c.value)
+			fmt.Fprintln(out, c.value)
 		} else if strings.HasPrefix(c.value, current) {
-			fmt.Fprintf(a.ui.Out, "%s\t%s\n", ui.Clean(c.value), ui.Clean(c.about))
+			fmt.Fprintf(out, "%s\t%s\n", ui.Clean(c.value), ui.Clean(c.about))
 		}
 	}
 }
@@ -118,7 +121,7 @@ func flagCandidates(tree *cli.App, cmd *cli.Command) []candidate {
 		if d, ok := f.(cli.DocGenerationFlag); ok {
 			about = d.GetUsage()
 		}
-		out = append(out, candidate{"--" + f.Names()[0], about})
+		out = append(out, candidate{"--" + spellings(f)[0], about})
 	}
 	slices.SortFunc(out, func(x, y candidate) int { return strings.Compare(x.value, y.value) })
 	return out

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +21,8 @@ func asksHelp(line []string) bool {
 // the commands use, would double what --help costs.
 func (a *app) help(tree *cli.App) error {
 	tree.Setup()
-	w := tabwriter.NewWriter(a.ui.Out, 1, 8, 2, ' ', 0)
+	var text bytes.Buffer // tabwriter writes cell by cell
+	w := tabwriter.NewWriter(&text, 1, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "%s - %s\n\nusage: envctl [flags] COMMAND [arguments]\n", tree.Name, tree.Usage)
 	for _, category := range tree.VisibleCategories() {
 		if category.Name() != "" {
@@ -41,5 +43,9 @@ exit: 0 done · 1 the answer is no · 2 usage or refused · 3 file invalid · 4 
 
 start: envctl demo   or, in a project:   envctl init
 `)
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := text.WriteTo(a.ui.Out)
+	return err
 }

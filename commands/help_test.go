@@ -2,6 +2,7 @@ package commands
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,5 +53,32 @@ func TestHelp(t *testing.T) {
 		if got := out.String() == want.String(); got != shown || shown && err != nil {
 			t.Errorf("envctl %s: %v\n%s", line, err, &out)
 		}
+	}
+}
+
+// The short way to a flag's names must give what the library gives.
+func TestSpellings(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	check := func(flags []cli.Flag) {
+		for _, f := range flags {
+			checked++
+			if got, want := spellings(f), f.Names(); !slices.Equal(got, want) {
+				t.Errorf("names %q, want %q", got, want)
+			}
+		}
+	}
+	var walk func([]*cli.Command)
+	walk = func(level []*cli.Command) {
+		for _, c := range level {
+			check(c.Flags)
+			walk(c.Subcommands)
+		}
+	}
+	tree := Tree()
+	check(tree.Flags)
+	walk(tree.Commands)
+	if checked < 40 {
+		t.Errorf("only %d flags", checked)
 	}
 }
