@@ -170,10 +170,12 @@ func (w *World) rotationFacts(t Target, r Rotation, cur providers.Bundle) ([]pla
 		if gone := len(ring) - stay; gone > 0 {
 			facts = append(facts, plan.Fact{Label: "lost", Text: "data still encrypted with a retired key can never be read again"})
 		}
-		if stay == 0 && r.Recipe.Reencrypt == "" {
-			return nil, fault.New(fault.Refused, op, "keeps no old key, so everything encrypted so far would be lost", "set keep: 2 or a reencrypt command in the recipe")
+		if stay == 0 {
+			return nil, fault.New(fault.Refused, op, "keeps no old key, so everything encrypted so far would be lost", "set keep: 2 in the recipe")
 		}
-	case fernet && r.Recipe.Reencrypt == "":
+	case fernet && r.Recipe.Reencrypt != "":
+		return nil, fault.New(fault.Refused, op, "replacing a single Fernet key needs its reencrypt command, which this version does not run yet", "make it a ring (ring: true, keep: 2)")
+	case fernet:
 		return nil, fault.New(fault.Refused, op, "a single Fernet key cannot be replaced without re-encryption: everything encrypted so far would be lost",
 			"make it a ring (ring: true, keep: 2), or give the recipe a reencrypt command")
 	case r.Recipe.Previous != "":
@@ -187,6 +189,12 @@ func (w *World) rotationFacts(t Target, r Rotation, cur providers.Bundle) ([]pla
 		}
 	case r.Generator.Name == "jwt":
 		facts = append(facts, plan.Fact{Label: "ends", Text: "every session: the recipe has no previous variable, so no token made so far stays valid"})
+	}
+	if r.Recipe.Probe != nil {
+		facts = append(facts, plan.Fact{Label: "not run", Text: "the recipe's probe: this version does not make it; the running processes are read instead"})
+	}
+	if r.Recipe.Reencrypt != "" {
+		facts = append(facts, plan.Fact{Label: "not run", Text: "the recipe's reencrypt command: run it yourself before the next rotation"})
 	}
 	return facts, nil
 }
