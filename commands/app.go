@@ -66,6 +66,9 @@ func Main(ctx context.Context, p Process) int {
 		a.ui.Print("envctl %s", p.Version)
 		return 0
 	}
+	if len(p.Args) == 1 && (p.Args[0] == "--help" || p.Args[0] == "-h") {
+		return a.end(a.help())
+	}
 	err := a.run(ctx)
 	return a.end(err)
 }
@@ -78,7 +81,7 @@ func (a *app) run(ctx context.Context) error {
 		return err
 	}
 	if asksHelp(line) {
-		return a.help(tree)
+		return a.help()
 	}
 	return tree.RunContext(ctx, line)
 }
@@ -152,7 +155,7 @@ func (a *app) tree() *cli.App {
 			return fault.New(fault.Usage, "", err.Error(), "run envctl --help")
 		},
 		Before: a.before,
-		Action: func(c *cli.Context) error { return a.help(c.App) },
+		Action: func(*cli.Context) error { return a.help() },
 	}
 }
 

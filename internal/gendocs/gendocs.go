@@ -1,5 +1,5 @@
-// Command gendocs derives docs/commands, docs/man and the project file's JSON
-// Schema from the commands and the configuration's types.
+// Command gendocs derives docs/commands, docs/man, the help and the project
+// file's JSON Schema from the commands and the configuration's types.
 package main
 
 import (
@@ -54,8 +54,34 @@ func generate() map[string][]byte {
 	index.WriteString("\n## Flags of every command\n\n" + flags(tree.Flags))
 	out["commands/README.md"] = index.Bytes()
 	out["man/envctl.1"] = manRoot(tree)
+	out["../commands/help.txt"] = help()
 	return out
 }
+
+// help returns what envctl --help shows, which the program embeds.
+func help() []byte {
+	tree := commands.Tree()
+	tree.Setup()
+	var b bytes.Buffer
+	cli.HelpPrinterCustom(&b, helpTemplate, tree, nil)
+	return b.Bytes()
+}
+
+const helpTemplate = `{{.Name}} - {{.Usage}}
+
+usage: envctl [flags] COMMAND [arguments]
+{{range .VisibleCategories}}{{if .Name}}
+{{.Name}}{{end}}
+{{range .VisibleCommands}}  {{join .Names ", " | printf "%-14s"}} {{.Usage}}
+{{end}}{{end}}
+flags of every command (anywhere on the line; --x as ENVCTL_X where it is no consent)
+{{range .VisibleFlags}}  {{.}}
+{{end}}
+exit: 0 done · 1 the answer is no · 2 usage or refused · 3 file invalid · 4 not permitted
+      5 not found · 6 conflict · 7 unavailable · 8 stopped part-way · 130 interrupted
+
+start: envctl demo   or, in a project:   envctl init
+`
 
 func usageLine(full string, c *cli.Command) string {
 	line := full
