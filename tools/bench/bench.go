@@ -26,7 +26,7 @@ type Command struct {
 	Args  []string // the program's path first
 	Dir   string
 	Env   []string
-	Stdin string
+	Stdin func() string // asked before each run; nil is nothing
 }
 
 // Sample is what one run cost, descendants that were waited for included.
@@ -50,7 +50,10 @@ func Run(ctx context.Context, launch string, c Command) (Sample, error) {
 	}
 	defer report.Close()
 	cmd := exec.CommandContext(ctx, launch, c.Args...)
-	cmd.Dir, cmd.Env, cmd.Stdin = c.Dir, c.Env, strings.NewReader(c.Stdin)
+	cmd.Dir, cmd.Env = c.Dir, c.Env
+	if c.Stdin != nil {
+		cmd.Stdin = strings.NewReader(c.Stdin())
+	}
 	cmd.ExtraFiles = []*os.File{write}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

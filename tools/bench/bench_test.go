@@ -66,7 +66,7 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	launch := build(t, "./launch")
 	sh := func(script string) Sample {
-		s, err := Run(t.Context(), launch, Command{Name: script, Args: []string{"/bin/sh", "-c", script}, Stdin: "in"})
+		s, err := Run(t.Context(), launch, Command{Name: script, Args: []string{"/bin/sh", "-c", script}, Stdin: func() string { return "in" }})
 		if err != nil {
 			t.Fatal(err)
 		}
