@@ -62,6 +62,7 @@ func (d *Deployer) write(ctx context.Context, r providers.Release, id string) (e
 	if err != nil {
 		return err
 	}
+	again := "run envctl deploy " + r.Component + " --env " + r.Environment + " again"
 	for round := 1; ; round++ {
 		want, err := edit(before.text, r)
 		if err != nil {
@@ -74,51 +75,48 @@ func (d *Deployer) write(ctx context.Context, r providers.Release, id string) (e
 		if err != nil {
 			return err
 		}
+		why := fault.New(fault.Conflict, op, "someone else keeps writing the environment text; nothing was written", "find out who writes it in Dokploy, then "+again)
 		if now.text.Equal(before.text) {
-			done, err := d.put(ctx, r, id, before.text, want)
-			if done || err != nil {
-				return err
+			var done bool
+			if done, why = d.put(ctx, op, id, before.text, want); done {
+				return why
 			}
 		}
-		if round == rounds {
-			return fault.Newf(fault.Conflict, op, "find out who writes it in Dokploy, then run envctl deploy "+r.Component+" --env "+r.Environment,
-				"someone else keeps writing the environment text; nothing was written")
+		if round == rounds || ctx.Err() != nil {
+			return why
 		}
 		before = now // theirs is the text to change now: nothing of it is lost
 	}
 }
 
-// put writes want over before and reads it back. Not done without an error
-// means that the text is still as before.
-func (d *Deployer) put(ctx context.Context, r providers.Release, id string, before, want secret.Value) (done bool, err error) {
-	op := rollout.Op(r)
-	again := "run envctl deploy " + r.Component + " --env " + r.Environment + " again"
+// put writes want over before once, and reads it back. Not done means that the
+// text is still as before, and why.
+func (d *Deployer) put(ctx context.Context, op, id string, before, want secret.Value) (done bool, err error) {
 	a, unsure, writeErr := d.http.post(ctx, op, "compose.update", map[string]string{"composeId": id, "env": want.Reveal()})
-	if writeErr == nil && len(a.body) == 0 { // that is how it answers for an unknown id
-		return false, fault.New(fault.NotFound, op, "the service is gone from Dokploy; nothing was written", "look for it in Dokploy: it may have been deleted or renamed")
-	}
-	if writeErr != nil && !unsure {
-		return false, writeErr
+	switch {
+	case writeErr == nil && len(a.body) == 0: // that is how it answers for an unknown id
+		return true, fault.New(fault.NotFound, op, "the service is gone from Dokploy; nothing was written", "look for it in Dokploy: it may have been deleted or renamed")
+	case writeErr != nil && !unsure && !fault.Is(writeErr, fault.Unavailable):
+		return true, writeErr
 	}
 	// What was begun is settled, even where ctx has just ended.
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*d.http.timeout)
 	defer cancel()
 	now, err := d.one(after, op, id)
 	switch {
+	case err != nil && writeErr != nil && !unsure:
+		return true, writeErr
 	case err != nil:
-		return false, fault.Newf(fault.Unknown, op, again, "the environment text was written but cannot be read back (%v)", err)
+		return true, fault.Newf(fault.Unknown, op, "run envctl doctor, then the command again", "the environment text was written but cannot be read back (%v)", err)
 	case now.text.Equal(want):
-		return true, ctx.Err()
-	case now.text.Equal(before) && ctx.Err() != nil:
-		return false, writeErr
-	case now.text.Equal(before):
-		return false, nil
+		return true, nil
+	case !now.text.Equal(before):
+		return true, fault.New(fault.Conflict, op, "someone else wrote the environment text at the same moment; theirs is left as it is, and nothing was deployed",
+			"look at the text in Dokploy, then run the command again")
+	case writeErr == nil:
+		writeErr = fault.New(fault.Conflict, op, "the environment text is as before the write: someone put it back, or Dokploy did not keep it", "look at the text in Dokploy, then run the command again")
 	}
-	state := "all of this release's variables are in it"
-	if lost := d.differing(now.text, r); len(lost) > 0 {
-		state = "not as released: " + strings.Join(lost, ", ")
-	}
-	return false, fault.Newf(fault.Conflict, op, "look at the text in Dokploy, then "+again, "someone else wrote the environment text at the same moment; it is left as it is now (%s)", state)
+	return false, writeErr
 }
 
 // variables are what the text has to say for r, beside the notes.

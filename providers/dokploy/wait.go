@@ -197,7 +197,8 @@ func (d *Deployer) log(ctx context.Context, op string, row *record) (string, err
 	return rollout.LastLines(log, logLines), nil
 }
 
-// others returns the values of the text that are not the release's.
+// others returns the values of the text that are not the release's. What is
+// only a reference is no secret, and its name is what a log complains of.
 func (d *Deployer) others(ctx context.Context, r providers.Release, id string) ([]secret.Value, error) {
 	c, err := d.one(ctx, rollout.Op(r), id)
 	if err != nil {
@@ -210,5 +211,7 @@ func (d *Deployer) others(ctx context.Context, r providers.Release, id string) (
 	delete(have, "ENV")
 	delete(have, ManagedVariable)
 	delete(have, providers.MarkerVariable)
-	return slices.Collect(maps.Values(have)), nil
+	return slices.DeleteFunc(slices.Collect(maps.Values(have)), func(v secret.Value) bool {
+		return strings.HasPrefix(v.Reveal(), "${{") && strings.Index(v.Reveal(), "}}") == v.Len()-2
+	}), nil
 }

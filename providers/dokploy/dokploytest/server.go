@@ -196,7 +196,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		before(procedure)
 	}
 	status, kind, text := 0, "", ""
-	if fault != Lost && fault != Bad && fault != Silent && fault != Forbidden {
+	if fault != Lost && fault != Bad && fault != Silent && fault != Forbidden && fault != Redirect {
 		status, kind, text = s.answer(r, procedure, body)
 	}
 	if after != nil {
