@@ -1,0 +1,373 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"envctl/internal/config"
+	"envctl/internal/fault"
+	"envctl/internal/layer"
+	"envctl/internal/layer/python"
+	"envctl/naming"
+	"envctl/providers/dotenv"
+)
+
+// project is everything that the rules look at, each file read once.
+type project struct {
+	*config.Project
+	components []*component
+	all        []*component // also those that are not asked about: they share files
+	envs       []string     // named environments, and one stand-in for each pattern
+	found      []Finding
+	notes      []string
+
+	templates map[string]*file[*layer.Template]
+	codes     map[string]*file[*code]
+	examples  map[string]*file[*layer.Example]
+	dotenvs   map[string]*file[*dotenv.File]
+	policies  map[string]*file[*policy]
+	composes  map[string]*file[*composeFile]
+}
+
+// file is one file of the project; parsed is nil where err is not.
+type file[T any] struct {
+	rel    string
+	src    []byte
+	parsed T
+	err    error
+}
+
+// component is one component with its layers; nil is a layer that is not
+// configured or not readable.
+type component struct {
+	*project
+	name   string
+	config config.Component
+	found  []Finding
+
+	template *layer.Template
+	code     *code
+	example  *layer.Example
+	compose  *composeFile
+	policy   *policy
+	sourced  bool // a shell sources what the template renders
+}
+
+// code is a settings file and the fields by the names they accept.
+type code struct {
+	*python.Settings
+	src    []byte
+	fields map[string]*python.Field
+	open   []*python.Field // those that accept any name with a prefix
+	class  map[string]*python.Class
+	// complete is false when fields or names may be missing.
+	complete bool
+}
+
+func newCode(rel string, src []byte) (*code, error) {
+	s, err := python.Read(rel, src)
+	if err != nil {
+		return nil, err
+	}
+	c := &code{Settings: s, src: src, fields: make(map[string]*python.Field, 2*len(s.Fields)), class: map[string]*python.Class{}, complete: true}
+	for i := range s.Classes {
+		c.class[s.Classes[i].Name] = &s.Classes[i]
+	}
+	for i := range s.Fields {
+		f := &s.Fields[i]
+		for _, n := range f.Accepted {
+			if c.fields[n] == nil {
+				c.fields[n] = f
+			}
+		}
+		if len(f.Prefixes) > 0 || f.CaseSensitive {
+			c.open = append(c.open, f)
+		}
+	}
+	for _, p := range s.Problems {
+		c.complete = c.complete && p.Kind == python.Ignored
+	}
+	return c, nil
+}
+
+// field returns the field that accepts a variable, nil for none.
+func (c *code) field(name string) *python.Field {
+	if f := c.fields[name]; f != nil {
+		return f
+	}
+	if f := c.fields[strings.ToUpper(name)]; f != nil && !f.CaseSensitive {
+		return f
+	}
+	for _, f := range c.open {
+		if f.Accepts(name) {
+			return f
+		}
+	}
+	return nil
+}
+
+func (c *code) generation(f *python.Field) int {
+	if k := c.class[f.Class]; k != nil {
+		return k.Pydantic
+	}
+	return 2
+}
+
+func (c *code) ignoresEmpty(f *python.Field) bool {
+	k := c.class[f.Class]
+	return k != nil && k.IgnoreEmpty
+}
+
+func newProject(in Input) *project {
+	p := &project{Project: in.Project}
+	for _, e := range p.Environments {
+		// 1 where a pattern wants more: pr-* stands for pr-1.
+		p.envs = append(p.envs, strings.ReplaceAll(e.Key, "*", "1"))
+	}
+	var templates, codes, examples, dotenvs, policies, composes []string
+	for _, c := range p.Components {
+		v := c.Value
+		templates, codes, examples = append(templates, v.Template), append(codes, v.Code), append(examples, v.Example)
+		policies, composes, dotenvs = append(policies, v.Policy), append(composes, v.Compose), append(dotenvs, v.Dotenv...)
+	}
+	p.templates = load(p, templates, layer.ParseTemplate)
+	p.codes = load(p, codes, newCode)
+	p.examples = load(p, examples, layer.ParseExample)
+	p.dotenvs = load(p, dotenvs, dotenv.Parse)
+	p.policies = load(p, policies, parsePolicy)
+	p.composes = load(p, composes, parseCompose)
+	for _, e := range p.Components {
+		c := &component{
+			project: p, name: e.Key, config: e.Value,
+			template: parsed(p.templates, e.Value.Template), code: parsed(p.codes, e.Value.Code), example: parsed(p.examples, e.Value.Example),
+			compose: parsed(p.composes, e.Value.Compose), policy: parsed(p.policies, e.Value.Policy),
+		}
+		c.sourced = c.compose != nil && c.compose.sources
+		p.all = append(p.all, c)
+		if len(in.Components) == 0 || slices.Contains(in.Components, e.Key) {
+			p.components = append(p.components, c)
+		}
+	}
+	return p
+}
+
+// parsed returns a layer; nil is one that is not configured or not readable.
+func parsed[T any](files map[string]*file[T], rel string) T {
+	if f := files[clean(rel)]; f != nil {
+		return f.parsed
+	}
+	var none T
+	return none
+}
+
+func clean(rel string) string {
+	if rel == "" {
+		return ""
+	}
+	return path.Clean(filepath.ToSlash(rel))
+}
+
+// load reads and parses files, each once, as many at a time as there are
+// processors.
+func load[T any](p *project, names []string, parse func(string, []byte) (T, error)) map[string]*file[T] {
+	out := map[string]*file[T]{}
+	for _, n := range names {
+		if n != "" {
+			out[clean(n)] = &file[T]{rel: clean(n)}
+		}
+	}
+	parallel(slices.Collect(maps.Values(out)), func(f *file[T]) {
+		if f.src, f.err = p.read(f.rel); f.err == nil {
+			f.parsed, f.err = parse(f.rel, f.src)
+		}
+	})
+	return out
+}
+
+func parallel[T any](all []T, do func(T)) {
+	if len(all) < 8 { // starting workers costs more than they bring
+		for _, x := range all {
+			do(x)
+		}
+		return
+	}
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, x := range all {
+		g.Go(func() error { do(x); return nil })
+	}
+	_ = g.Wait() // the functions return nil
+}
+
+func (p *project) parallel(all []*component, do func(*component)) { parallel(all, do) }
+
+// read returns a file of the project, at most 1 MiB. Kinds: NotFound, Denied,
+// Invalid.
+func (p *project) read(rel string) ([]byte, error) {
+	abs, err := p.Path(rel)
+	if err != nil {
+		return nil, err
+	}
+	src, err := dotenv.ReadSource(abs)
+	var f *fault.Error
+	if errors.As(err, &f) { // its words name the absolute path
+		return nil, fault.New(f.Kind, "read "+rel, f.Message, "")
+	}
+	return src, err
+}
+
+// add notes a finding of a component.
+func (c *component) add(f Finding, related ...string) {
+	f.Component, f.related = c.name, related
+	c.found = append(c.found, f)
+}
+
+func (p *project) add(f Finding, related ...string) {
+	f.related = related
+	p.found = append(p.found, f)
+}
+
+// check applies every rule that one component's files can answer.
+func (c *component) check(ctx context.Context) {
+	c.checkReadable()
+	c.checkNames()
+	c.checkTypes()
+	c.checkTemplate(ctx)
+	c.checkPolicy()
+	c.checkReaders()
+	c.checkDefaults()
+}
+
+func (c *component) checkReadable() {
+	say := func(rel string, err error, what string) {
+		if err == nil {
+			return
+		}
+		rule, line, message, fix := unreadable, 0, err.Error(), fault.HintOf(err)
+		var f *fault.Error
+		if errors.As(err, &f) {
+			message = f.Message
+			line = lineOf(f.Op)
+		}
+		if fault.Is(err, fault.NotFound) {
+			fix = fmt.Sprintf("correct %s: %s of the component %s in %s, or restore the file", what, rel, c.name, config.FileName)
+		}
+		if what == "template" && line > 0 {
+			rule = templateRule
+		}
+		if fix == "" {
+			fix = "correct the file; envctl check says when it can be read"
+		}
+		c.add(Finding{Rule: rule, File: rel, Line: line, Message: message, Fix: fix, blind: true}, config.FileName)
+	}
+	if f := c.templates[clean(c.config.Template)]; f != nil {
+		say(f.rel, f.err, "template")
+	}
+	if f := c.codes[clean(c.config.Code)]; f != nil {
+		say(f.rel, f.err, "code")
+	}
+	if f := c.examples[clean(c.config.Example)]; f != nil {
+		say(f.rel, f.err, "example")
+	}
+	if f := c.policies[clean(c.config.Policy)]; f != nil {
+		say(f.rel, f.err, "policy")
+	}
+	if f := c.composes[clean(c.config.Compose)]; f != nil {
+		say(f.rel, f.err, "compose")
+	}
+	for _, d := range c.config.Dotenv {
+		// A .env that is not there is the normal state of a fresh clone.
+		if f := c.dotenvs[clean(d)]; f != nil && !fault.Is(f.err, fault.NotFound) {
+			say(f.rel, f.err, "dotenv")
+		}
+	}
+	if c.code != nil {
+		for _, p := range c.code.Problems {
+			rule, fix := unreadable, "write it in a form that can be read without running it, or set the variable's name as a literal"
+			switch p.Kind {
+			case python.Ignored:
+				rule, fix = codeIgnored, "write the field as Pydantic reads it"
+			case python.Refused:
+				fix = "correct the line: Python or Pydantic refuses it"
+			case python.Unread:
+			}
+			message := p.Message
+			if p.Field != "" {
+				message = p.Field + ": " + message
+			}
+			c.add(Finding{Rule: rule, File: c.code.File, Line: p.Line, Column: p.Column, Message: message, Fix: fix})
+		}
+	}
+	if c.example != nil {
+		for _, p := range c.example.Problems {
+			c.add(Finding{Rule: p.Rule, Variable: p.Variable, File: c.example.File, Line: p.Line, Column: p.Column, Message: p.Message, Fix: "write the line as KEY=value"})
+		}
+	}
+}
+
+// lineOf takes the line off an operation such as "read template FILE:LINE".
+func lineOf(op string) int {
+	n, err := strconv.Atoi(op[strings.LastIndexByte(op, ':')+1:])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (c *component) count(n *Counts) {
+	if c.template != nil {
+		n.Template += len(c.template.Names())
+	}
+	if c.code != nil {
+		accepted, fields := map[string]bool{}, map[string]bool{}
+		for _, f := range c.code.Fields {
+			if f.Canonical != "" {
+				fields[f.Canonical] = true
+			}
+			for _, a := range f.Accepted {
+				accepted[a] = true
+			}
+		}
+		n.Code += len(fields)
+		n.Accepted += len(accepted)
+	}
+	if c.example != nil {
+		names := map[string]bool{}
+		for _, e := range c.example.Entries {
+			if !e.Commented {
+				names[e.Name] = true
+			}
+		}
+		n.Example += len(names)
+	}
+}
+
+// environmentKeys are the variables that name the environment itself.
+func environmentKeys() []string { return []string{"APP_ENV", "DEPLOY_ENV", "ENV", "ENVIRONMENT"} }
+
+// templateEnv is what env answers in a template rendered for an environment;
+// names that only the agent's own environment knows get a stand-in.
+func (c *component) templateEnv(env string) map[string]string {
+	out := map[string]string{}
+	for _, n := range c.template.Envs {
+		out[n] = placeholder
+	}
+	suffix := ""
+	if !naming.IsLocal(env) {
+		suffix = naming.Rules{}.Suffix(env, "", "")
+	}
+	out["ENV"], out["ENVIRONMENT"], out["ENV_SUFFIX"], out["PROJECT"] = env, env, suffix, c.Name
+	return out
+}
+
+func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

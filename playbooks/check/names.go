@@ -1,0 +1,310 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"envctl/internal/layer"
+	"envctl/internal/layer/python"
+)
+
+// checkNames compares the names in the three layers, and the marks.
+func (c *component) checkNames() {
+	c.duplicates()
+	if c.template != nil && c.code != nil && c.code.complete {
+		c.templateNotInCode()
+	}
+	if c.example != nil && c.code != nil {
+		c.codeNotInExample()
+	}
+	if c.example != nil && c.code != nil && c.code.complete {
+		c.exampleNotInCode()
+	}
+	if c.template != nil {
+		c.vaultMarkers()
+	}
+}
+
+func (c *component) duplicates() {
+	say := func(file, name string, line, column, first int) {
+		c.add(Finding{
+			Rule: duplicate, Variable: name, File: file, Line: line, Column: column,
+			Message: fmt.Sprintf("set on line %d and again on line %d: the last one wins", first, line),
+			Fix:     fmt.Sprintf("remove line %d or line %d", first, line),
+		})
+	}
+	if c.template != nil {
+		for _, v := range c.template.Duplicates() {
+			first := slices.IndexFunc(c.template.Variables, func(w layer.TemplateVariable) bool { return w.Name == v.Name })
+			say(c.template.File, v.Name, v.Line, v.Column, c.template.Variables[first].Line)
+		}
+	}
+	if c.example != nil {
+		first := map[string]int{}
+		for _, e := range c.example.Entries {
+			if !e.Commented && first[e.Name] == 0 {
+				first[e.Name] = e.Line
+			}
+		}
+		for _, e := range c.example.Duplicates() {
+			say(c.example.File, e.Name, e.Line, e.Column, first[e.Name])
+		}
+	}
+	for _, d := range c.config.Dotenv {
+		f := parsed(c.dotenvs, d)
+		if f == nil || clean(d) == clean(c.config.Example) {
+			continue
+		}
+		first := map[string]int{}
+		for _, e := range f.Entries {
+			if at := first[e.Key]; at > 0 {
+				say(f.Name, e.Key, e.Line, e.Column, at)
+			} else {
+				first[e.Key] = e.Line
+			}
+		}
+	}
+}
+
+// isPublic tells whether a variable is baked into a bundle instead of read by code.
+func isPublic(name string) bool { return strings.HasPrefix(name, "NEXT_PUBLIC_") }
+
+func (c *component) templateNotInCode() {
+	seen := map[string]bool{}
+	for _, v := range c.template.Variables {
+		if seen[v.Name] || isPublic(v.Name) || c.code.field(v.Name) != nil {
+			continue
+		}
+		seen[v.Name] = true
+		fix := fmt.Sprintf("add to %s: %s: str, or remove the line from the template", c.code.File, strings.ToLower(v.Name))
+		if near := nearestField(c.code, v.Name); near != "" {
+			fix = fmt.Sprintf("rename it to %s, or add to %s: %s: str", near, c.code.File, strings.ToLower(v.Name))
+		}
+		c.add(Finding{
+			Rule: templateNotInCode, Variable: v.Name, File: c.template.File, Line: v.Line, Column: v.Column,
+			Message: "no field of " + c.code.File + " accepts it", Fix: fix,
+		}, c.code.File)
+	}
+}
+
+func nearestField(c *code, name string) string {
+	return nearest(name, sortedKeys(c.fields))
+}
+
+func (c *component) codeNotInExample() {
+	done := map[string]bool{}
+	entries := map[string][]layer.ExampleEntry{}
+	for _, e := range c.example.Entries {
+		entries[strings.ToUpper(e.Name)] = append(entries[strings.ToUpper(e.Name)], e)
+	}
+	find := func(f *python.Field, name string) (layer.ExampleEntry, bool) {
+		var found layer.ExampleEntry
+		ok := false
+		for _, e := range entries[strings.ToUpper(name)] {
+			if (e.Name == name || !f.CaseSensitive) && (!ok || found.Commented) {
+				found, ok = e, true
+			}
+		}
+		return found, ok
+	}
+	for i := range c.code.Fields {
+		f := &c.code.Fields[i]
+		if f.Canonical == "" || done[f.Canonical] {
+			continue
+		}
+		done[f.Canonical] = true
+		e, ok := find(f, f.Canonical)
+		if ok {
+			if e.Commented && !c.mayStayComment(f, e) {
+				c.add(Finding{
+					Rule: onlyComment, Variable: f.Canonical, File: c.example.File, Line: e.Line, Column: e.Column,
+					Message: "it stands only in a comment, and " + c.whyNeeded(f) + ": who copies the example does not get it",
+					Fix:     "remove the # in front of " + e.Name + "=, or mark it [OPTIONAL]",
+				}, c.code.File)
+			}
+			continue
+		}
+		message := "it does not stand in " + c.example.File
+		for _, alias := range f.Accepted[1:] {
+			if _, ok := find(f, alias); ok {
+				message += fmt.Sprintf(": only its other name %s does", alias)
+				break
+			}
+		}
+		line, _ := exampleLine(f, c.marked(f))
+		c.add(Finding{
+			Rule: codeNotInExample, Variable: f.Canonical, File: c.code.File, Line: f.Line, Column: f.Column,
+			Message: message, Fix: fmt.Sprintf("run envctl check --fix, or add to %s: %s", c.example.File, line),
+		}, c.example.File)
+	}
+}
+
+// mayStayComment tells whether leaving a commented line as it is changes
+// nothing: it is optional, or says what the code does without it.
+func (c *component) mayStayComment(f *python.Field, e layer.ExampleEntry) bool {
+	switch {
+	case e.Optional || f.Optional && !f.Required:
+		return true
+	case f.Required:
+		return false
+	case !f.DefaultKnown:
+		return true
+	case f.Default == nil || *f.Default == "":
+		return true
+	}
+	return e.Placeholder || sameValue(f, e.Value, *f.Default)
+}
+
+func (c *component) whyNeeded(f *python.Field) string {
+	if f.Required {
+		return "the code requires it"
+	}
+	return "the code's default is another"
+}
+
+// expectedExtras are the beginnings of names in an example that other programs
+// read: bundles, Dokploy, docker compose, Vault's agent and envctl.
+func expectedExtras() []string {
+	return []string{"COMPOSE_", "DOKPLOY_", "ENVCTL_", "NEXT_PUBLIC_", "VAULT_"}
+}
+
+func (c *component) exampleNotInCode() {
+	for _, e := range c.example.Entries {
+		if e.Commented || c.known(e.Name) {
+			continue
+		}
+		message := "nothing in the project reads it"
+		for _, k := range c.code.Classes {
+			if k.Pydantic == 2 && k.Extra == "forbid" && !k.Base && slices.ContainsFunc(k.EnvFiles, func(f string) bool { return baseOf(f) == ".env" }) {
+				message += ", and " + k.Name + " refuses a .env that has it (extra is forbid)"
+				break
+			}
+		}
+		fix := "remove the line, or add the field to " + c.code.File
+		if near := nearestField(c.code, e.Name); near != "" {
+			fix = "rename it to " + near + ", or remove the line"
+		}
+		c.add(Finding{Rule: exampleNotInCode, Variable: e.Name, File: c.example.File, Line: e.Line, Column: e.Column, Message: message, Fix: fix}, c.code.File)
+	}
+}
+
+// known tells whether anything in the project reads or makes a variable: code,
+// templates, generators, recipes, compose files, or a program outside.
+func (c *component) known(name string) bool {
+	if slices.ContainsFunc(expectedExtras(), func(p string) bool { return strings.HasPrefix(name, p) }) {
+		return true
+	}
+	for _, o := range c.all {
+		if o.config.Code != "" && (o.code == nil || !o.code.complete) {
+			return true // it may be one of the names that could not be read
+		}
+		if o.code != nil && (o.code.field(name) != nil || o.code.extraKeys()[name]) {
+			return true
+		}
+		if o.template != nil && (len(o.template.Spreads) > 0 || slices.ContainsFunc(o.template.Variables, func(v layer.TemplateVariable) bool { return v.Name == name }) ||
+			slices.ContainsFunc(o.template.Inputs, func(in layer.Input) bool { return in.Key == name }) || slices.Contains(o.template.Envs, name)) {
+			return true
+		}
+		if _, ok := o.config.Generate[name]; ok {
+			return true
+		}
+		for _, r := range o.config.Rotate {
+			if r.Value.Variable == name || r.Value.Previous == name {
+				return true
+			}
+		}
+		if o.compose != nil && o.compose.names[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// extraKeys are the names that json_schema_extra lists beside a field's own.
+func (c *code) extraKeys() map[string]bool {
+	out := map[string]bool{}
+	for _, f := range c.Fields {
+		keys, _ := f.Extra["extra_keys"].([]any)
+		for _, k := range keys {
+			if s, ok := k.(string); ok {
+				out[s] = true
+			}
+		}
+	}
+	return out
+}
+
+// marked tells whether the code says that a field's value is Vault's.
+func (c *component) marked(f *python.Field) bool { return f.Extra["vault"] == true }
+
+func (c *component) vaultMarkers() {
+	if len(c.template.Spreads) > 0 {
+		return // it renders every key there is
+	}
+	done := map[string]bool{}
+	if c.example != nil {
+		for _, e := range c.example.Entries {
+			if !e.Vault || done[e.Name] || isPublic(e.Name) || c.rendered(c.namesOf(e.Name)) {
+				continue
+			}
+			done[e.Name] = true
+			c.markerFinding(e.Name, c.example.File, e.Line, e.Column, "marked [VAULT]")
+		}
+	}
+	if c.code == nil {
+		return
+	}
+	for i := range c.code.Fields {
+		f := &c.code.Fields[i]
+		if f.Canonical == "" || !c.marked(f) || c.rendered(f.Accepted) || slices.ContainsFunc(f.Accepted, func(n string) bool { return done[n] }) {
+			continue
+		}
+		done[f.Canonical] = true
+		c.markerFinding(f.Canonical, c.code.File, f.Line, f.Column, "marked as Vault's (json_schema_extra)")
+	}
+}
+
+func (c *component) markerFinding(name, file string, line, column int, how string) {
+	c.add(Finding{
+		Rule: vaultMarker, Variable: name, File: file, Line: line, Column: column,
+		Message: how + ", and " + c.template.File + " does not render it",
+		Fix:     "run envctl check --fix, or add to " + c.template.File + ": " + c.templateLine(name),
+	}, c.template.File)
+}
+
+// namesOf returns every name that the field of a variable accepts.
+func (c *component) namesOf(name string) []string {
+	if c.code != nil {
+		if f := c.code.field(name); f != nil {
+			return append([]string{name}, f.Accepted...)
+		}
+	}
+	return []string{name}
+}
+
+// rendered tells whether the template, or another component's that goes with
+// the same example or code, renders one of the names.
+func (c *component) rendered(names []string) bool {
+	for _, o := range c.all {
+		same := o == c || c.config.Example != "" && clean(o.config.Example) == clean(c.config.Example) || c.config.Code != "" && clean(o.config.Code) == clean(c.config.Code)
+		if !same {
+			continue
+		}
+		if o.config.Template != "" && o.template == nil {
+			return true // unknown, and reported
+		}
+		if o.template == nil {
+			continue
+		}
+		if len(o.template.Spreads) > 0 && o != c {
+			return true
+		}
+		for _, v := range o.template.Variables {
+			if slices.Contains(names, v.Name) || slices.Contains(names, strings.ToUpper(v.Name)) {
+				return true
+			}
+		}
+	}
+	return false
+}
