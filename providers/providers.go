@@ -90,7 +90,8 @@ type Lifecycle interface {
 type Meta struct {
 	Current     Version
 	Created     time.Time
-	MaxVersions int // 0: the store's own default
+	MaxVersions int  // 0: the store's own default
+	Gone        bool // the newest version is deleted or destroyed
 	Custom      map[string]string
 }
 
@@ -106,6 +107,14 @@ type Metadata interface {
 // fingerprint key; without it the operator's own key is used.
 type Fingerprinting interface {
 	FingerprintKey(ctx context.Context) (secret.Key, error)
+}
+
+// Policies is the optional ability of a store that guards its paths by named
+// policies. ReadPolicy is NotFound where there is none of that name; WritePolicy
+// replaces the whole text, and removes the policy where text is "".
+type Policies interface {
+	ReadPolicy(ctx context.Context, name string) (string, error)
+	WritePolicy(ctx context.Context, name, text string) error
 }
 
 // Release is what a deployer is asked to make real.
@@ -138,6 +147,23 @@ type Deployer interface {
 	Deploy(ctx context.Context, r Release) (Deployment, error)
 	Wait(ctx context.Context, r Release, d Deployment) error
 	Describe() string
+}
+
+// Removal is what was removed, by name, sorted.
+type Removal struct {
+	Containers, Networks, Volumes []string
+	// Left are containers and networks of the same deployment that stay, since
+	// they do not carry its labels or something else uses them.
+	Left []string
+}
+
+// Remover is the optional ability of a deployer to take away what it made.
+// Remove stops and removes the containers that carry the release's project,
+// environment and component as labels, and their network; volumes too where
+// asked, for good. Of the release only those three names are read. Nothing there
+// is an empty Removal, not an error.
+type Remover interface {
+	Remove(ctx context.Context, r Release, volumes bool) (Removal, error)
 }
 
 // ContainerQuery says which containers are evidence for an environment: those
@@ -177,7 +203,7 @@ type Container struct {
 // when its environment cannot be read ("configuration only").
 type Process struct {
 	PID     int
-	PPID    int // the parent, as the host numbers it; 0 when unknown
+	PPID    int    // the parent, as the host numbers it; 0 when unknown
 	Exe     string // base name of the executable
 	Started time.Time
 	Env     map[string]secret.Value
@@ -199,4 +225,10 @@ type Runtime interface {
 	Processes(ctx context.Context, c Container) ([]Process, error)
 	Logs(ctx context.Context, c Container, o LogOptions, w io.Writer) error
 	Describe() string
+}
+
+// Surveyor is the optional ability of a runtime to tell which environments of a
+// project have containers, running or not, by their labels; sorted.
+type Surveyor interface {
+	Environments(ctx context.Context, project string) ([]string, error)
 }

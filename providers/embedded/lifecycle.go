@@ -63,7 +63,11 @@ func (s *Store) Meta(ctx context.Context, p naming.Path) (providers.Meta, error)
 	if err != nil {
 		return providers.Meta{}, err
 	}
-	return providers.Meta{Current: e.Current, Created: e.Created, MaxVersions: e.MaxVersions, Custom: maps.Clone(e.Custom)}, nil
+	m := providers.Meta{Current: e.Current, Created: e.Created, MaxVersions: e.MaxVersions, Custom: maps.Clone(e.Custom)}
+	for _, v := range e.Versions {
+		m.Gone = m.Gone || v.Version == e.Current && (v.Deleted || v.Destroyed)
+	}
+	return m, nil
 }
 
 // PatchMeta changes custom keys; "" removes one.

@@ -308,6 +308,9 @@ func (s *Store) Meta(ctx context.Context, p naming.Path) (providers.Meta, error)
 	}
 	m := e.meta
 	m.Custom = maps.Clone(m.Custom)
+	if v := e.find(providers.Latest); v != nil {
+		m.Gone = v.Deleted || v.Destroyed
+	}
 	return m, nil
 }
 

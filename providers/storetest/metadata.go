@@ -49,8 +49,16 @@ var metadataTests = []test{
 		if l, ok := r.s.(providers.Lifecycle); ok {
 			r.ok("Delete", l.Delete(r.Context(), r.app()))
 			r.custom(m, map[string]string{"owner": "ops"})
-			if got := r.meta(m); got.Current != 2 {
-				r.Errorf("Current is %d after the newest version was deleted, want 2", got.Current)
+			if got := r.meta(m); got.Current != 2 || !got.Gone {
+				r.Errorf("Current is %d (gone: %v) after the newest version was deleted, want 2, gone", got.Current, got.Gone)
+			}
+			r.ok("Undelete", l.Undelete(r.Context(), r.app(), 2))
+			if r.meta(m).Gone {
+				r.Errorf("the newest version is restored, and said to be gone")
+			}
+			r.ok("Destroy", l.Destroy(r.Context(), r.app(), 2))
+			if !r.meta(m).Gone {
+				r.Errorf("the newest version is destroyed, and not said to be gone")
 			}
 			r.ok("Purge", l.Purge(r.Context(), r.app()))
 			r.create(r.app(), 1)

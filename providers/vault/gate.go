@@ -136,6 +136,9 @@ func (s *Store) allowed(rest string) bool {
 		s.cfg.Mount + "/metadata":
 		return true
 	}
+	if name, ok := strings.CutPrefix(rest, policies); ok {
+		return s.cfg.Policies && isPolicy(name)
+	}
 	in, ok := strings.CutPrefix(rest, s.cfg.Mount+"/")
 	if !ok {
 		return false

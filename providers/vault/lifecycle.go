@@ -138,7 +138,8 @@ func (s *Store) Meta(ctx context.Context, p naming.Path) (providers.Meta, error)
 	if err != nil {
 		return providers.Meta{}, s.fail(ctx, op, errNotVault)
 	}
-	return providers.Meta{Current: d.Current, Created: created, MaxVersions: d.Max, Custom: d.Custom}, nil
+	newest := d.Versions[d.Current]
+	return providers.Meta{Current: d.Current, Created: created, MaxVersions: d.Max, Gone: newest.Destroyed || d.deleted(newest), Custom: d.Custom}, nil
 }
 
 // PatchMeta needs the patch capability on the metadata: Vault keeps no version

@@ -47,6 +47,10 @@ type Config struct {
 	SkipVerify                                           bool // of the server's certificate; the caller warns
 	Proxy                                                func(*url.URL) (*url.URL, error)
 
+	// Policies lets the store read and write policies, for administrative commands
+	// alone: without it no such request can leave.
+	Policies bool
+
 	// Timeout bounds each operation as a whole, with its retries and look-ups
 	// afterwards (each request, where an operation lists); 0 is DefaultTimeout.
 	Timeout time.Duration
