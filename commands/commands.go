@@ -8,9 +8,9 @@ func (a *app) commands() []*cli.Command {
 		a.initCommand(), a.demoCommand(), a.trustCommand(), a.storeCommand(), a.demoServeCommand(),
 
 		a.setCommand(), a.getCommand(), a.listCommand(), a.unsetCommand(), a.restoreCommand(), a.historyCommand(),
-		a.diffCommand(), a.rollbackCommand(), a.generateCommand(), a.importCommand(), a.runCommand(),
+		a.diffCommand(), a.rollbackCommand(), a.generateCommand(), a.importCommand(), a.exportCommand(), a.renderCommand(), a.runCommand(),
 
-		a.traceCommand(),
+		a.traceCommand(), a.checkCommand(),
 
 		a.rotateCommand(), a.deployCommand(), a.statusCommand(), a.logsCommand(), a.envCommand(),
 		a.runsCommand(), a.resumeCommand(), a.undoCommand(),

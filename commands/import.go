@@ -11,67 +11,116 @@ import (
 	"envctl/internal/plan"
 	"envctl/internal/ui"
 	"envctl/playbooks"
-	"envctl/providers/dotenv"
+	"envctl/providers/formats"
 )
+
+type importOptions struct {
+	file, format, at                string
+	allowEmpty, skipRefused, deploy bool
+}
 
 func (a *app) importCommand() *cli.Command {
 	return &cli.Command{
-		Name: "import", Usage: "Bring a dotenv file into the store, in one write", ArgsUsage: "FILE|-", Category: "values",
+		Name: "import", Usage: "Bring a file's variables into the store, in one write", ArgsUsage: "FILE|-", Category: "values",
+		Description: "Reads " + formats.Names() + ": by --format, else by the file's name (a .yaml file by what stands in it); standard\n" +
+			"input is dotenv unless --format says otherwise. Shows what each key would become, and writes once, on the version it\n" +
+			"compared with. Nothing is written by half: a file that cannot be read stops the import, and so does a variable that is\n" +
+			"refused, unless --skip-refused leaves it out.\n\n" +
+			"A number or a boolean keeps its text where every reader writes it back as it stands (8080, 0.5, true). What readers\n" +
+			"write back differently (010, 1.10, 1e3, yes, a date) is refused until it is put in quotes, and so is a $ that the\n" +
+			"file's reader would replace: the store holds values, not references.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "allow-empty", Usage: "also the keys without a value"},
+			&cli.StringFlag{Name: "at", Usage: "the `PART` of the file: a.b in JSON and YAML (env in Helm values), a compose service, an INI section, a Secret's name"},
 			&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"},
+			&cli.StringFlag{Name: "format", Usage: "the file's `FORMAT`: " + formats.Names()},
+			&cli.BoolFlag{Name: "skip-refused", Usage: "leave out what cannot be imported, and write the rest"},
 		},
 		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
-			return a.importFile(ctx, c.Args().First(), c.Bool("allow-empty"), c.Bool("deploy"))
+			return a.importFile(ctx, importOptions{
+				file: c.Args().First(), format: c.String("format"), at: c.String("at"),
+				allowEmpty: c.Bool("allow-empty"), skipRefused: c.Bool("skip-refused"), deploy: c.Bool("deploy"),
+			})
 		}),
 	}
 }
 
-func (a *app) importFile(ctx context.Context, name string, allowEmpty, deploy bool) error {
+func (a *app) importFile(ctx context.Context, o importOptions) error {
 	w, t, err := a.writeTarget(ctx, "")
 	if err != nil {
 		return err
 	}
-	src, err := a.readInput(name)
+	name := o.file
+	if name == "-" {
+		name = "standard input"
+	}
+	src, err := a.readInput(o.file)
 	if err != nil {
 		return err
 	}
-	file, err := dotenv.Parse(name, src)
-	if err != nil {
-		return err
-	}
-	rows, patch, err := w.Importing(ctx, t, file, allowEmpty)
-	if err != nil {
-		return err
-	}
-	a.showImport(rows)
-	if len(patch) == 0 {
-		if a.ui.JSON {
-			return a.ui.Document(runDocument{
-				Schema: "envctl.run/v1", Playbook: "import", Environment: t.Environment.Name, Component: t.Component,
-				State: "done", Unchanged: true, Verified: false, Steps: []plan.StepRecord{},
-			})
+	format := formats.Guess(o.file, src)
+	if o.format != "" {
+		if format, err = formats.Parse(o.format); err != nil {
+			return err
 		}
-		a.ui.Print("%s  unchanged", w.Path(t))
-		return nil
 	}
-	p, err := w.Set(ctx, t, "import", patch, deploy)
+	items, err := formats.Read(format, name, src, formats.ReadOptions{At: o.at})
 	if err != nil {
 		return err
 	}
-	for _, r := range rows {
-		p.Facts = append(p.Facts, factOf(r.State, r.Key))
+	c, err := w.Importing(ctx, t, name, items, o.allowEmpty)
+	if err != nil {
+		return err
 	}
-	return a.perform(ctx, w, t.Environment, p)
+	a.showRows(name, c.Rows)
+	if n := c.Refused(); len(n) > 0 && !o.skipRefused {
+		return fault.Newf(fault.Refused, "import "+name, "correct the file, or add --skip-refused to leave them out",
+			"%s, and nothing was written: %s (%s)", howMany(len(n), "variable is refused", "variables are refused"), n[0].Key, n[0].Why)
+	}
+	return a.applyRows(ctx, w, c, "import", fmt.Sprintf("envctl import %s --env %s --component %s", o.file, t.Environment.Name, t.Component), o.deploy)
 }
 
-// showImport shows what an import would do to each key.
-func (a *app) showImport(rows []playbooks.ImportRow) {
-	tones := map[string]ui.Tone{"added": ui.Good, "changed": ui.Caution, "refused": ui.Bad}
-	for _, r := range rows {
-		if r.State != "unchanged" {
-			a.ui.Note("  %s %s%s", a.ui.Paint(tones[r.State], fmt.Sprintf("%-9s", r.State)), r.Key, because(r.Why))
+// applyRows writes what a comparison found, or says that there is nothing to write.
+func (a *app) applyRows(ctx context.Context, w *playbooks.World, c *playbooks.Comparison, playbook, again string, deploy bool) error {
+	if len(c.Patch) == 0 {
+		if a.ui.JSON {
+			return a.ui.Document(runDocument{Schema: "envctl.run/v1", Playbook: playbook, Environment: c.Target.Environment.Name, Component: c.Target.Component,
+				State: "done", Unchanged: true, Verified: false, Steps: []plan.StepRecord{}})
 		}
+		a.ui.Print("%s  unchanged", c.Path)
+		return nil
+	}
+	p, err := w.Apply(ctx, c, playbook, again, deploy)
+	if err != nil {
+		return err
+	}
+	return a.perform(ctx, w, c.Target.Environment, p)
+}
+
+// showRows shows what each key would become.
+func (a *app) showRows(file string, rows []playbooks.ImportRow) {
+	tones := map[string]ui.Tone{"added": ui.Good, "changed": ui.Caution, "removed": ui.Bad, "refused": ui.Bad}
+	same := 0
+	for _, r := range rows {
+		if r.State == "unchanged" {
+			same++
+			continue
+		}
+		detail := because(r.Why)
+		switch {
+		case r.State == "refused" && r.Line > 0:
+			detail = fmt.Sprintf("  (%s:%d: %s)", file, r.Line, r.Why)
+		case r.Old != "" && r.New != "":
+			detail = fmt.Sprintf("  (%s → %s)", short(r.Old), short(r.New))
+		case r.Old != "":
+			detail = fmt.Sprintf("  (was %s)", short(r.Old))
+		case r.New != "":
+			detail = fmt.Sprintf("  (%s)", short(r.New))
+		}
+		a.ui.Note("  %s %s%s", a.ui.Paint(tones[r.State], fmt.Sprintf("%-9s", r.State)), r.Key, detail)
+	}
+	if same > 0 {
+		a.ui.Note("  %-9s %s", "unchanged", howMany(same, "key", "keys"))
 	}
 }
 
@@ -82,10 +131,19 @@ func because(why string) string {
 	return "  (" + why + ")"
 }
 
+// howMany says how many.
+func howMany(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // readInput reads a file, or standard input for "-".
 func (a *app) readInput(name string) ([]byte, error) {
 	if name != "-" {
-		return readFile(a.abs(name), "read "+name)
+		v, err := readValue(a.abs(name), "read "+name)
+		return bytesOf(v), err
 	}
 	data, err := io.ReadAll(io.LimitReader(a.ui.In, inputLimit))
 	if err != nil {

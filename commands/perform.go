@@ -88,8 +88,11 @@ func (a *app) observe(e plan.Event) {
 // a protected environment, or yes where something restarts or is lost.
 func (a *app) consent(ctx context.Context, p *plan.Plan) error {
 	if p.Confirm == "" {
-		if a.globals.yes || !a.asks(p) || !a.ui.CanAsk() {
+		if a.globals.yes || !a.asks(p) {
 			return nil
+		}
+		if !a.ui.CanAsk() {
+			return fault.New(fault.Refused, p.Playbook, "a step of it cannot be undone", "add --yes if it is meant; look first with --dry-run")
 		}
 		a.showPlan(p)
 		ok, err := a.ui.Ask().Confirm(ctx, "go on?")
@@ -130,11 +133,22 @@ func (a *app) showPlan(p *plan.Plan) {
 	}
 }
 
+// warn says what a plan warns of, whether or not its facts are shown.
+func (a *app) warn(p *plan.Plan) {
+	for _, f := range p.Facts {
+		if f.Label == playbooks.WarningFact {
+			a.ui.Warn("%s", f.Text)
+		}
+	}
+	p.Facts = slices.DeleteFunc(p.Facts, func(f plan.Fact) bool { return f.Label == playbooks.WarningFact })
+}
+
 // perform shows, asks, runs and reports a plan: the one way every write takes.
 func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Environment, p *plan.Plan) error {
 	if a.globals.dryRun {
 		return a.dryRun(p)
 	}
+	a.warn(p)
 	if err := a.consent(ctx, p); err != nil {
 		return err
 	}

@@ -29,6 +29,15 @@ func printRaw(w io.Writer, v secret.Value) error {
 	return err
 }
 
+// writeText writes a text that was made to be read by another program, as it is.
+func writeText(w io.Writer, v secret.Value) error {
+	_, err := io.WriteString(w, v.Reveal())
+	return err
+}
+
+// bytesOf returns a value's bytes for a file of mode 0600.
+func bytesOf(v secret.Value) []byte { return []byte(v.Reveal()) }
+
 // assign returns NAME=value for a child's environment.
 func assign(name string, v secret.Value) string { return name + "=" + v.Reveal() }
 

@@ -2,70 +2,195 @@ package playbooks
 
 import (
 	"context"
-	"fmt"
+	"strconv"
+	"strings"
 
 	"envctl/internal/fault"
+	"envctl/internal/plan"
+	"envctl/internal/secret"
 	"envctl/providers"
-	"envctl/providers/dotenv"
+	"envctl/providers/formats"
 )
 
-// ImportRow is what an import would do to one key.
+// ImportRow is what an import or an edit would do to one key.
 type ImportRow struct {
 	Key   string `json:"key"`
-	State string `json:"state"` // added, changed, unchanged, refused
+	State string `json:"state"` // added, changed, removed, unchanged, refused
 	Why   string `json:"why,omitempty"`
-	Line  int    `json:"line"`
+	Line  int    `json:"line,omitempty"`
+	Old   string `json:"old,omitempty"` // fingerprints
+	New   string `json:"new,omitempty"`
 }
 
-// Importing compares a dotenv file with a target's path: what each key would
-// become, and the patch that does it. A file that has nothing to give is Usage,
-// one with a line that cannot be read is Invalid: nothing is imported by half.
-func (w *World) Importing(ctx context.Context, t Target, file *dotenv.File, allowEmpty bool) ([]ImportRow, providers.Patch, error) {
-	for _, p := range file.Problems {
-		if p.Kind != dotenv.Expands && p.Kind != dotenv.Inherits {
-			return nil, nil, fault.Newf(fault.Invalid, fmt.Sprintf("%s:%d", file.Name, p.Line), "correct the line; nothing was imported", "%s", p.Message)
+// Comparison is what an import or an edit would do to a path: the version it
+// was compared with, a row per key, and the patch that does it.
+type Comparison struct {
+	Target Target
+	Path   string
+	Rows   []ImportRow
+	Patch  providers.Patch
+
+	current providers.Bundle
+	store   providers.Store
+	key     secret.Key
+}
+
+// Refused returns the rows that cannot be written.
+func (c *Comparison) Refused() []ImportRow {
+	var out []ImportRow
+	for _, r := range c.Rows {
+		if r.State == "refused" {
+			out = append(out, r)
 		}
 	}
+	return out
+}
+
+// comparing reads a target's path for a comparison.
+func (w *World) comparing(ctx context.Context, t Target) (*Comparison, error) {
 	store, err := w.Store(t.Environment)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	cur, err := w.current(ctx, store, t)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	last := map[string]dotenv.Entry{}
-	for _, e := range file.Entries {
+	c := &Comparison{Target: t, Path: w.Path(t).String(), Patch: providers.Patch{}, current: cur, store: store}
+	if cur.Version > 0 { // an embedded store that does not exist yet has no key
+		c.key, err = w.Fingerprints(ctx, store)
+	}
+	return c, err
+}
+
+// Importing compares a file's variables with a target's path: what each key
+// would become, and the patch that does it. A file that has nothing to give is
+// Usage.
+func (w *World) Importing(ctx context.Context, t Target, file string, items []formats.Item, allowEmpty bool) (*Comparison, error) {
+	c, err := w.comparing(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	last := map[string]formats.Item{}
+	for _, e := range items {
 		last[e.Key] = e
 	}
 	if len(last) == 0 {
-		return nil, nil, fault.New(fault.Usage, "import "+file.Name, "it assigns nothing", "")
+		return nil, fault.New(fault.Usage, "import "+file, "it assigns nothing", "")
 	}
-	patch := providers.Patch{}
-	var rows []ImportRow
 	for _, k := range sortedKeys(last) {
 		e := last[k]
-		row := ImportRow{Key: k, State: "added", Line: e.Line}
-		switch old := cur.Values[k]; {
+		row := ImportRow{Key: k, Line: e.Line}
+		switch {
 		case !IsVariable(k):
 			row.State, row.Why = "refused", "not UPPER_SNAKE"
-		case !e.Value.IsSet():
-			row.State, row.Why = "refused", "no value: the reader would take its own environment's"
-		case e.Expands:
-			row.State, row.Why = "refused", "holds a $ that readers expand; put it in single quotes if it is meant as it is"
+		case e.Why != "":
+			row.State, row.Why = "refused", e.Why
 		case e.Value.Len() == 0 && !allowEmpty:
 			row.State, row.Why = "refused", "empty; --allow-empty accepts it"
-		case CheckValue(k, e.Value) != nil:
-			row.State, row.Why = "refused", "not a value that an environment can carry"
-		case old.IsSet() && old.Equal(e.Value):
+		default:
+			row.State, row.Why = unfit(k, e.Value)
+		}
+		c.add(row, e.Value)
+	}
+	return c, nil
+}
+
+// unfit says why a value must not be written, with the state refused.
+func unfit(key string, v secret.Value) (state, why string) {
+	if v.Equal(secret.New(v.String())) {
+		return "refused", "the mask of a value, not a value"
+	}
+	if err := CheckValue(key, v); err != nil {
+		return "refused", "not a value that an environment can carry"
+	}
+	return "", ""
+}
+
+// add settles a row's state and takes its value into the patch.
+func (c *Comparison) add(row ImportRow, v secret.Value) {
+	old := c.current.Values[row.Key]
+	if row.State == "" {
+		switch {
+		case old.IsSet() && old.Equal(v):
 			row.State = "unchanged"
 		case old.IsSet():
 			row.State = "changed"
+		default:
+			row.State = "added"
 		}
-		if row.State == "added" || row.State == "changed" {
-			patch[k] = e.Value
-		}
-		rows = append(rows, row)
 	}
-	return rows, patch, nil
+	switch row.State {
+	case "added", "changed":
+		c.Patch[row.Key] = v
+		row.Old, row.New = c.key.Fingerprint(old), c.key.Fingerprint(v)
+	case "removed":
+		c.Patch[row.Key] = secret.Value{}
+		row.Old = c.key.Fingerprint(old)
+	}
+	c.Rows = append(c.Rows, row)
+}
+
+// Editable returns a target's values for an editor, NotFound's kin as they are; a
+// path that was never written is empty.
+func (w *World) Editable(ctx context.Context, t Target) (*Comparison, map[string]secret.Value, error) {
+	c, err := w.comparing(ctx, t)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c.current.Values, nil
+}
+
+// Edited compares what came back from the editor with what went in: shown are
+// the keys that were in the text, of which those missing now are removed.
+func (c *Comparison) Edited(items []formats.Item, shown []string) *Comparison {
+	out := &Comparison{Target: c.Target, Path: c.Path, Patch: providers.Patch{}, current: c.current, store: c.store, key: c.key}
+	last := map[string]formats.Item{}
+	for _, e := range items {
+		last[e.Key] = e
+	}
+	for _, k := range shown {
+		if _, still := last[k]; !still {
+			out.add(ImportRow{Key: k, State: "removed"}, secret.Value{})
+		}
+	}
+	for _, k := range sortedKeys(last) {
+		e := last[k]
+		row := ImportRow{Key: k, Line: e.Line}
+		switch old := c.current.Values[k]; {
+		case old.IsSet() && old.Equal(e.Value): // as it was, whatever it is
+		case !e.Value.IsSet():
+			row.State, row.Why = "refused", "no value; write KEY= for an empty one"
+		case !IsVariable(k) && !old.IsSet():
+			row.State, row.Why = "refused", "not UPPER_SNAKE"
+		default:
+			row.State, row.Why = unfit(k, e.Value)
+		}
+		out.add(row, e.Value)
+	}
+	return out
+}
+
+// Apply plans the comparison's patch as one write on the version that was
+// compared: whoever wrote in between is not overwritten, which is a Conflict. A
+// value that a shell would run on its way is Refused.
+func (w *World) Apply(ctx context.Context, c *Comparison, playbook, again string, deploy bool) (*plan.Plan, error) {
+	warnings, err := w.transports(c.Target, c.Patch)
+	if err != nil {
+		return nil, err
+	}
+	keys := sortedKeys(c.Patch)
+	change := Change{
+		Target: c.Target, Playbook: playbook, Again: again, Keys: keys, Deploy: deploy, Make: Values(c.Patch),
+		Args: map[string]string{"keys": clip(strings.Join(keys, ",")), "deploy": strconv.FormatBool(deploy)},
+	}
+	p, err := change.planOn(ctx, w, c.store, c.current)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range c.Rows {
+		p.Facts = append(p.Facts, plan.Fact{Label: r.State, Text: r.Key})
+	}
+	p.Facts = append(p.Facts, warnings...)
+	return p, nil
 }

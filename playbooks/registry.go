@@ -9,6 +9,7 @@ import (
 	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/plan"
+	"envctl/internal/secret"
 	"envctl/naming"
 	"envctl/providers"
 )
@@ -43,12 +44,27 @@ func (w *World) Set(ctx context.Context, t Target, playbook string, values provi
 			}
 		}
 	}
-	return w.setPlan(ctx, t, playbook, keys, deploy, Values(values), "")
+	var warnings []plan.Fact
+	if playbook == "set" {
+		var err error
+		if warnings, err = w.transports(t, values); err != nil {
+			return nil, err
+		}
+	}
+	p, err := w.setPlan(ctx, t, playbook, keys, deploy, Values(values), "")
+	if err != nil {
+		return nil, err
+	}
+	p.Facts = append(p.Facts, warnings...)
+	return p, nil
 }
 
 func (w *World) setPlan(ctx context.Context, t Target, playbook string, keys []string, deploy bool, make func(providers.Bundle) (providers.Patch, error), lost string) (*plan.Plan, error) {
-	again := "envctl " + playbook + " " + strings.Join(keys, " ") + t.on()
-	if playbook == "import" {
+	again := "envctl " + playbook + " " + strings.Join(keys, " ") + t.on() + deployFlag(deploy)
+	switch playbook {
+	case "edit":
+		again = "envctl edit" + t.on()
+	case "import":
 		again = "envctl import FILE" + t.on()
 	}
 	c := Change{
@@ -56,6 +72,13 @@ func (w *World) setPlan(ctx context.Context, t Target, playbook string, keys []s
 		Args: map[string]string{"keys": clip(strings.Join(keys, ",")), "deploy": strconv.FormatBool(deploy)},
 	}
 	return c.Plan(ctx, w)
+}
+
+func deployFlag(on bool) string {
+	if on {
+		return " --deploy"
+	}
+	return ""
 }
 
 // Rollback plans making the newest version equal to an earlier one.
@@ -130,10 +153,19 @@ func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) 
 	t := Target{Environment: e, Component: h.Component}
 	word, rest, _ := strings.Cut(h.Playbook, " ")
 	switch word {
-	case "set", "import", "unset", "restore":
-		gone := fmt.Sprintf("run envctl %s %s%s again", word, strings.ReplaceAll(h.Args["keys"], ",", " "), t.on())
-		if word == "import" {
+	case "edit", "import", "restore", "set", "unset":
+		gone := fmt.Sprintf("run envctl %s %s%s%s again", word, strings.ReplaceAll(h.Args["keys"], ",", " "), t.on(), deployFlag(h.Args["deploy"] == "true"))
+		switch word {
+		case "unset": // nothing is lost: it can be made again
+			patch := providers.Patch{}
+			for _, k := range strings.Split(h.Args["keys"], ",") {
+				patch[k] = secret.Value{}
+			}
+			return w.setPlan(ctx, t, h.Playbook, sortedKeys(patch), h.Args["deploy"] == "true", Values(patch), "")
+		case "import":
 			gone = "run envctl import FILE" + t.on() + " again"
+		case "edit":
+			gone = "run envctl edit" + t.on() + " again"
 		}
 		return w.setPlan(ctx, t, h.Playbook, strings.Split(h.Args["keys"], ","), h.Args["deploy"] == "true", Values(nil), gone)
 	case "rollback":

@@ -32,7 +32,10 @@ func newChecker(r *renderer, text string) *checker {
 }
 
 func (c *checker) problem(rule, variable string, line int, format string, args ...any) {
-	p := Problem{Rule: rule, Variable: variable, Line: line, Message: fmt.Sprintf(format, args...)}
+	c.add(Problem{Rule: rule, Variable: variable, Line: line, Message: fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) add(p Problem) {
 	if !slices.Contains(c.problems, p) {
 		c.problems = append(c.problems, p)
 	}
@@ -99,7 +102,10 @@ func (c *checker) read() {
 		if name == "" {
 			name = c.variableAt(p.Line)
 		}
-		c.problem(RuleUnsafeShell, name, c.sourceLine(c.lineStart(p.Line)), "%s", p.Message)
+		c.add(Problem{
+			Rule: RuleUnsafeShell, Variable: name, Line: c.sourceLine(c.lineStart(p.Line)), Message: p.Message,
+			Executes: p.Kind == dotenv.Executes,
+		})
 	}
 }
 

@@ -23,6 +23,7 @@ type Problem struct {
 	Variable     string // "" when it concerns none
 	Line, Column int    // in the layer file, from 1; 0 when unknown
 	Message      string
+	Executes     bool // a shell that reads the text would run a part of it
 }
 
 // Rules of the problems that this package finds.
