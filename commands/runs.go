@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"envctl/internal/config"
 	"envctl/internal/plan"
 	"envctl/internal/ui"
 )
@@ -79,22 +80,32 @@ func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 				return err
 			}
 			e, err := w.Project.Environment(record.Environment)
-			if err != nil {
-				return err
-			}
-			p, err := w.Rebuild(ctx, record.Header)
-			if err != nil {
-				return err
+			if err != nil { // env create has not declared it yet, or took it back
+				e = config.Environment{Name: record.Environment}
 			}
 			if a.globals.dryRun {
+				p, err := w.Rebuild(ctx, record.Header)
+				if err != nil {
+					return err
+				}
 				return a.dryRun(p)
 			}
-			if err := a.consent(ctx, p); err != nil {
-				return err
-			}
-			res, err := do(a.engine(w), ctx, id, func(plan.Header) (*plan.Plan, error) { return p, nil })
+			p := &plan.Plan{Playbook: record.Playbook, Environment: record.Environment, Component: record.Component}
+			res, err := do(a.engine(w), ctx, id, func(h plan.Header) (*plan.Plan, error) {
+				made, err := w.Rebuild(ctx, h)
+				if err == nil {
+					p, err = made, a.consent(ctx, made)
+				}
+				return made, err
+			})
 			if err == nil && res.Already {
 				a.ui.Note("run %s is %s already, nothing was done", id, res.Record.State)
+				if a.ui.JSON { // what it did is history: nothing was read back now
+					doc := runDoc(res.Record)
+					doc.Deployed, doc.Verified = false, false
+					return a.ui.Document(doc)
+				}
+				return nil
 			}
 			if name == "undo" && err == nil {
 				if a.ui.JSON {

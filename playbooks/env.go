@@ -3,12 +3,10 @@ package playbooks
 import (
 	"context"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 
-	"envctl/internal/atomicfile"
 	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/plan"
@@ -103,7 +101,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 			p.Args["given."+name+"."+k] = "true"
 		}
 		if c.wants("write."+name, len(filled.keys) > 0) {
-			change := Change{Target: t, Playbook: p.Playbook, Keys: filled.keys, Several: true, Make: filled.make}
+			change := Change{Target: t, Playbook: p.Playbook, Keys: filled.keys, Several: true, Make: filled.make, Again: "envctl " + op}
 			writes = append(writes, w.writeStep(change, store, filled.current, nil))
 		}
 		d, err := w.Deployer(e, name)
@@ -264,7 +262,7 @@ func (c Creation) lost(t Target, now providers.Bundle) error {
 	for arg := range c.rebuilt.Args {
 		key, ok := strings.CutPrefix(arg, "given."+t.Component+".")
 		if ok && !now.Values[key].IsSet() {
-			return fault.Newf(fault.Refused, "resume env create "+c.Name, "run envctl undo "+c.rebuilt.ID+", then envctl env create "+c.Name+" again",
+			return fault.Newf(fault.Refused, "resume env create "+c.Name, "run envctl env create "+c.Name+" again",
 				"the value given for %s was never written and is kept nowhere", key)
 		}
 	}
@@ -340,54 +338,6 @@ func (w *World) withEnvironment(name, from string) ([]byte, string, error) {
 	}
 	edited, line, err := config.AddEnvironment(w.Project.Data, name, settings)
 	return edited, line, err
-}
-
-// declareStep adds the environment's line to the project file, if the file is
-// still the one that was planned from.
-func (w *World) declareStep(name, line string, edited []byte) plan.Step {
-	return plan.Step{
-		ID: "declare", Title: "add " + name + " to " + config.FileName, Risk: plan.Writes,
-		Do: func(_ context.Context, page *plan.Page) (plan.Receipt, error) {
-			now, err := os.ReadFile(w.Project.File)
-			if err != nil {
-				return nil, fault.Wrap(err, fault.Invalid, "read "+config.FileName, "")
-			}
-			if edited == nil {
-				prior, _ := page.Prior()
-				return prior, nil // it is there already
-			}
-			if string(now) == string(edited) {
-				return plan.Receipt{"line": clip(line)}, page.Intend(plan.Receipt{"line": clip(line)})
-			}
-			if string(now) != string(w.Project.Data) {
-				return nil, fault.New(fault.Conflict, "write "+config.FileName, "it was changed while the plan was made", "run envctl env create "+name+" again")
-			}
-			if err := page.Intend(plan.Receipt{"line": clip(line)}); err != nil {
-				return nil, err
-			}
-			return plan.Receipt{"line": clip(line)}, atomicfile.Write(w.Project.File, edited, fileMode(w.Project.File))
-		},
-		Undo: func(_ context.Context, r plan.Receipt) error {
-			now, err := os.ReadFile(w.Project.File)
-			if err != nil {
-				return fault.Wrap(err, fault.Invalid, "read "+config.FileName, "")
-			}
-			kept := slices.DeleteFunc(strings.SplitAfter(string(now), "\n"), func(l string) bool {
-				return r["line"] != "" && clip(l) == r["line"]
-			})
-			if strings.Join(kept, "") == string(now) {
-				return nil
-			}
-			return atomicfile.Write(w.Project.File, []byte(strings.Join(kept, "")), fileMode(w.Project.File))
-		},
-	}
-}
-
-func fileMode(path string) os.FileMode {
-	if st, err := os.Stat(path); err == nil {
-		return st.Mode().Perm()
-	}
-	return 0o644
 }
 
 // rebuildEnv makes the plan of a journaled env create again.

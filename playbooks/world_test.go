@@ -288,6 +288,11 @@ func openLab(dir string) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	return labOf(p), nil
+}
+
+// labOf makes a lab of a project that was read already.
+func labOf(p *config.Project) *lab {
 	c := newClock()
 	nothing := func(string) {}
 	l := &lab{
@@ -296,8 +301,8 @@ func openLab(dir string) (*lab, error) {
 		clock: c,
 	}
 	l.World = l.on(p)
-	l.eng = &plan.Engine{Dir: filepath.Join(dir, "state"), Root: dir, Version: "test", Now: c.now, Rand: &counter{seed: 9}}
-	return l, nil
+	l.eng = &plan.Engine{Dir: filepath.Join(p.Root, "state"), Root: p.Root, Version: "test", Now: c.now, Rand: &counter{seed: 9}}
+	return l
 }
 
 // on wires a world of the lab's parts for a project.
