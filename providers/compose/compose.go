@@ -225,7 +225,11 @@ func (d *Deployer) run(ctx context.Context, r providers.Release, files, args []s
 	if !naming.IsLocal(r.Environment) {
 		all = append(all, "--env-file", os.DevNull)
 	}
-	all = append(append(all, files...), args...)
+	return d.docker(ctx, r, append(append(all, files...), args...), stdin)
+}
+
+// docker runs the docker program.
+func (d *Deployer) docker(ctx context.Context, r providers.Release, all []string, stdin []byte) ([]byte, error) {
 	program := cmp.Or(d.c.Docker, "docker")
 	if !filepath.IsAbs(program) {
 		found, err := docker.LookPath(program, d.c.Env("PATH"))
