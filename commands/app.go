@@ -64,13 +64,12 @@ func Main(ctx context.Context, p Process) int {
 	}
 	if len(p.Args) == 1 && (p.Args[0] == "--version" || p.Args[0] == "-V") {
 		a.ui.Print("envctl %s", p.Version)
-		return 0
+		return a.end(nil)
 	}
 	if len(p.Args) == 1 && (p.Args[0] == "--help" || p.Args[0] == "-h") {
 		return a.end(a.help())
 	}
-	err := a.run(ctx)
-	return a.end(err)
+	return a.end(a.run(ctx))
 }
 
 func (a *app) run(ctx context.Context) error {
@@ -88,6 +87,10 @@ func (a *app) run(ctx context.Context) error {
 
 // end shows err and returns the exit code it means.
 func (a *app) end(err error) int {
+	var quietly silentError
+	if lost := a.ui.Lost(); lost != nil && (err == nil || fault.KindOf(err) == fault.Internal || errors.As(err, &quietly)) {
+		err = fault.New(fault.Unavailable, "write standard output", plainCause(lost)+": the answer is not whole", "make room where it goes, then run the command again")
+	}
 	code := exitCode(err)
 	var quiet silentError
 	if err == nil || errors.As(err, &quiet) {
@@ -162,6 +165,9 @@ func (a *app) tree() *cli.App {
 // before applies the global flags.
 func (a *app) before(c *cli.Context) error {
 	a.ui.JSON = a.globals.json
+	if a.globals.timeout < 0 {
+		return fault.New(fault.Usage, "--timeout "+a.globals.timeout.String(), "it is before now", "give a duration such as 30s or 2m")
+	}
 	a.ui.NoInput = a.globals.noInput
 	if c.Bool("no-color") || a.Getenv("NO_COLOR") != "" || a.Getenv("TERM") == "dumb" || a.ui.JSON {
 		a.ui.Color = false

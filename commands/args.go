@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -27,7 +28,7 @@ type given struct {
 // too. Unknown commands and flags are Usage with the nearest known name, and
 // nothing has run by then.
 func arrange(tree *cli.App, args []string, getenv func(string) string) ([]string, error) {
-	flags, words, rest, err := split(tree, args)
+	flags, words, rest, err := split(tree, versionCommand(args))
 	if err != nil {
 		return nil, err
 	}
@@ -54,22 +55,34 @@ func arrange(tree *cli.App, args []string, getenv func(string) string) ([]string
 			}
 		}
 		switch {
-		case g.name == "help" || g.name == "h":
+		case g.typed == "--help" || g.typed == "-h":
 			locals = append([]string{"--help"}, locals...)
 			continue
 		case !ok:
 			return nil, unknownFlag(g.typed, full, global, local)
 		}
-		name := f.Names()[0]
+		name := spellings(f)[0]
+		if g.hasValue {
+			if err := checkFlag(f, "--"+name, g.value); err != nil {
+				return nil, err
+			}
+		}
 		seen[name] = true
 		*into = append(*into, "--"+name)
 		if g.hasValue {
 			(*into)[len(*into)-1] += "=" + g.value
 		}
 	}
-	globals = append(fromEnvironment(tree.Flags, seen, getenv), globals...)
+	given, err := fromEnvironment(tree.Flags, seen, getenv)
+	if err != nil {
+		return nil, err
+	}
+	globals = append(given, globals...)
 	if cmd != nil {
-		locals = append(fromEnvironment(cmd.Flags, seen, getenv), locals...)
+		if given, err = fromEnvironment(cmd.Flags, seen, getenv); err != nil {
+			return nil, err
+		}
+		locals = append(given, locals...)
 	}
 	line := append([]string{"envctl"}, globals...)
 	line = append(line, path...)
@@ -123,7 +136,7 @@ func spell(arg string, all map[string]cli.Flag) []given {
 		name := string(r)
 		f, known := all[name]
 		if !known {
-			return []given{{arg, body, "", false}} // unknown as a whole
+			return []given{{arg, arg, "", false}} // no flag's name: unknown as a whole
 		}
 		after := body[i+len(name):]
 		if takesValue(f) && after != "" {
@@ -174,7 +187,7 @@ func unknownCommand(word string, path []string, level []*cli.Command) error {
 	if near := naming.Nearest(word, names); near != "" {
 		hint = fmt.Sprintf("did you mean %s %s?", full, near)
 	}
-	return fault.Newf(fault.Usage, full, hint, "no command %s", strconv.Quote(word))
+	return fault.Newf(fault.Usage, strings.TrimPrefix(full, "envctl"), hint, "no command %s", strconv.Quote(word))
 }
 
 func unknownFlag(typed, full string, sets ...map[string]cli.Flag) error {
@@ -190,8 +203,10 @@ func unknownFlag(typed, full string, sets ...map[string]cli.Flag) error {
 	hint := "run " + full + " --help"
 	if near := naming.Nearest(typed, names); near != "" {
 		hint = "did you mean " + near + "?"
+	} else if !strings.HasPrefix(typed, "--") && len(typed) > 2 {
+		typed = typed[:2] + "…" // as in -pVALUE: what follows may be a secret
 	}
-	return fault.Newf(fault.Usage, full, hint, "no flag %s", strconv.Quote(typed))
+	return fault.Newf(fault.Usage, strings.TrimPrefix(full, "envctl"), hint, "no flag %s", strconv.Quote(typed))
 }
 
 func index(flags []cli.Flag) map[string]cli.Flag {
@@ -232,19 +247,68 @@ func takesValue(f cli.Flag) bool {
 	return ok && d.TakesValue()
 }
 
-// fromEnvironment gives flags that were not typed their ENVCTL_… value.
-func fromEnvironment(flags []cli.Flag, seen map[string]bool, getenv func(string) string) []string {
+// versionCommand reads --version, which is a flag of some commands, as the
+// command where no other word stands.
+func versionCommand(args []string) []string {
+	i := slices.IndexFunc(args, func(arg string) bool { return arg == "--version" || arg == "-V" })
+	if i < 0 || slices.ContainsFunc(args, func(arg string) bool { return arg == "--" || !strings.HasPrefix(arg, "-") }) {
+		return args
+	}
+	return slices.Concat([]string{"version"}, args[:i], args[i+1:])
+}
+
+// checkFlag refuses a value that is not of its flag's kind; name is how it was given.
+func checkFlag(f cli.Flag, name, value string) error {
+	var err error
+	want := ""
+	switch f.(type) {
+	case *cli.BoolFlag:
+		_, err = strconv.ParseBool(value)
+		want = "true or false"
+	case *cli.DurationFlag:
+		_, err = time.ParseDuration(value)
+		want = "a duration such as 30s or 2m"
+	case *cli.IntFlag:
+		_, err = strconv.Atoi(value)
+		want = "a whole number"
+	}
+	if err != nil {
+		return fault.Newf(fault.Usage, name, "give "+want, "%s is not %s", strconv.Quote(value), want)
+	}
+	return nil
+}
+
+// fromEnvironment gives flags that were not typed their ENVCTL_… value. One that
+// counts may be a number there.
+func fromEnvironment(flags []cli.Flag, seen map[string]bool, getenv func(string) string) ([]string, error) {
 	var out []string
 	for _, f := range flags {
 		name := spellings(f)[0]
 		if seen[name] || slices.Contains(consents, name) {
 			continue
 		}
-		if v := getenv("ENVCTL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))); v != "" {
-			out = append(out, "--"+name+"="+v)
+		variable := environmentName(name)
+		v := getenv(variable)
+		if v == "" {
+			continue
 		}
+		if b, ok := f.(*cli.BoolFlag); ok && b.Count != nil {
+			if n, err := strconv.Atoi(v); err == nil && n >= 0 && n < 10 {
+				out = append(out, slices.Repeat([]string{"--" + name}, n)...)
+				continue
+			}
+		}
+		if err := checkFlag(f, variable, v); err != nil {
+			return nil, err
+		}
+		out = append(out, "--"+name+"="+v)
 	}
-	return out
+	return out, nil
+}
+
+// environmentName is the variable by which a flag can be given.
+func environmentName(flag string) string {
+	return "ENVCTL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // asksJSON tells whether a line that could not be read wanted JSON.

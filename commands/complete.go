@@ -52,6 +52,7 @@ func (a *app) candidates(words []string, current string) []candidate {
 		return []candidate{{filesPlease, ""}}
 	}
 	flags, plain, pending := a.typed(tree, words)
+	a.look(flags)
 	path, cmd, rest, err := descend(tree, plain)
 	if err != nil {
 		return nil
@@ -108,6 +109,20 @@ func (a *app) typed(tree *cli.App, words []string) (flags map[string]string, pla
 		}
 	}
 	return flags, plain, pending
+}
+
+// look makes the typed --chdir and --config count for the names that complete.
+func (a *app) look(flags map[string]string) {
+	given := func(name string) string {
+		if v := flags[name]; v != "" {
+			return v
+		}
+		return a.Getenv(environmentName(name))
+	}
+	if d := given("chdir"); d != "" {
+		a.WorkDir = a.abs(d)
+	}
+	a.globals.config = given("config")
 }
 
 func flagCandidates(tree *cli.App, cmd *cli.Command) []candidate {

@@ -1,10 +1,12 @@
 package commands
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -121,11 +123,13 @@ func (a *app) status(ctx context.Context, component string, all bool) error {
 		for _, comp := range components {
 			rows, err := w.Status(ctx, playbooks.Target{Environment: e, Component: comp})
 			if err != nil {
-				failed = err
+				if failed == nil {
+					failed = err
+				}
 				doc.Errors = append(doc.Errors, err.Error())
 			}
 			for _, r := range rows {
-				bad = bad || r.Verdict == "stale" || r.Verdict == "unhealthy"
+				bad = bad || r.Verdict == "stale" || r.Verdict == "unhealthy" || r.Verdict == "unverified"
 				doc.Services = append(doc.Services, r)
 			}
 		}
@@ -149,9 +153,12 @@ func (a *app) status(ctx context.Context, component string, all bool) error {
 		if err := a.ui.Table([]string{"ENVIRONMENT", "SERVICE", "CONTAINER", "STATE", "STARTED", "VALUES", ""}, rows); err != nil {
 			return err
 		}
-		for _, e := range doc.Errors {
+		for _, e := range doc.Errors[min(1, len(doc.Errors)):] {
 			a.ui.Warn("%s", e)
 		}
+	}
+	if failed != nil {
+		return failed
 	}
 	if bad {
 		return silentError{1}
@@ -225,12 +232,21 @@ func onlyService(all []providers.Container, service string) []providers.Containe
 type cleanWriter struct {
 	w     io.Writer
 	clean bool
+	rest  []byte // the beginning of a character whose end has not come yet
 }
 
 func (c *cleanWriter) Write(p []byte) (int, error) {
 	if !c.clean {
 		return c.w.Write(p)
 	}
-	_, err := fmt.Fprint(c.w, ui.Clean(strings.ReplaceAll(string(p), "\r\n", "\n")))
+	data := append(c.rest, p...)
+	cut := len(data)
+	for i := max(0, cut-utf8.UTFMax+1); i < cut; i++ {
+		if utf8.RuneStart(data[i]) && !utf8.FullRune(data[i:]) {
+			cut = i
+		}
+	}
+	c.rest = bytes.Clone(data[cut:])
+	_, err := fmt.Fprint(c.w, ui.Clean(strings.ReplaceAll(string(data[:cut]), "\r\n", "\n")))
 	return len(p), err
 }

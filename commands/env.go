@@ -10,6 +10,7 @@ import (
 
 	"envctl/internal/config"
 	"envctl/internal/fault"
+	"envctl/internal/plan"
 	"envctl/internal/secret"
 	"envctl/internal/ui"
 	"envctl/playbooks"
@@ -110,7 +111,8 @@ func (a *app) envCreate(ctx context.Context, c playbooks.Creation, values string
 		return err
 	}
 	if values != "" {
-		if c.Values, err = a.valuesFile(values); err != nil {
+		read := func() (map[string]secret.Value, error) { return a.valuesFile(values) }
+		if c.Values, err = unless(ctx, "read "+values, read); err != nil {
 			return err
 		}
 	}
@@ -124,6 +126,12 @@ func (a *app) envCreate(ctx context.Context, c playbooks.Creation, values string
 		return err
 	}
 	if len(p.Steps) == 0 {
+		if a.ui.JSON {
+			return a.ui.Document(runDocument{
+				Schema: "envctl.run/v1", Playbook: "env create", Environment: c.Name, State: string(plan.Done),
+				DryRun: a.globals.dryRun, Unchanged: true, Verified: false, Steps: []plan.StepRecord{},
+			})
+		}
 		a.ui.Print("%s is complete already, nothing to do", c.Name)
 		return nil
 	}
@@ -207,7 +215,8 @@ func (a *app) envShow(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	doc.Names = names(w, e, r, gitBranch(w.Project.Root), a.Getenv("WORKSPACE_ID"))
+	branch, workspace := a.place(w, "", "")
+	doc.Names = names(w, e, r, branch, workspace)
 	if a.ui.JSON {
 		return errors.Join(a.ui.Document(doc), last)
 	}

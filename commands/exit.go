@@ -1,6 +1,10 @@
 package commands
 
-import "envctl/internal/fault"
+import (
+	"errors"
+
+	"envctl/internal/fault"
+)
 
 // silentError ends the process with a code when the answer already said why.
 type silentError struct{ code int }
@@ -13,7 +17,8 @@ func exitCode(err error) int {
 	if err == nil {
 		return 0
 	}
-	if s, ok := err.(silentError); ok { //nolint:errorlint // never wrapped
+	var s silentError
+	if errors.As(err, &s) {
 		return s.code
 	}
 	switch fault.KindOf(err) {

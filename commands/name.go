@@ -25,8 +25,7 @@ func placeFlags() []cli.Flag {
 }
 
 // place is a branch in a workspace, which only local and ci environments depend on.
-func (a *app) place(w *playbooks.World, c *cli.Context) (branch, workspace string) {
-	branch, workspace = c.String("branch"), c.String("workspace")
+func (a *app) place(w *playbooks.World, branch, workspace string) (string, string) {
 	if branch == "" {
 		branch = gitBranch(w.Project.Root)
 	}
@@ -125,7 +124,7 @@ func (a *app) namesCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			branch, workspace := a.place(w, c)
+			branch, workspace := a.place(w, c.String("branch"), c.String("workspace"))
 			rows := names(w, e, r, branch, workspace)
 			if a.ui.JSON {
 				return a.ui.Document(struct {
@@ -204,7 +203,7 @@ func (a *app) port(ctx context.Context, c *cli.Context) error {
 	if err := a.service(w, s); err != nil {
 		return err
 	}
-	branch, workspace := a.place(w, c)
+	branch, workspace := a.place(w, c.String("branch"), c.String("workspace"))
 	holder := ports.Holder{Project: w.Project.Name, Environment: e.Name, Service: s}
 	if naming.IsLocal(e.Name) {
 		holder.Branch, holder.Workspace = naming.Branch(branch), workspace

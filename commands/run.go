@@ -53,6 +53,16 @@ func (a *app) runChild(ctx context.Context, argv []string, only bool) error {
 		program = a.abs(program)
 	}
 	if a.globals.dryRun {
+		if a.ui.JSON {
+			return a.ui.Document(struct {
+				Schema      string   `json:"schema"`
+				DryRun      bool     `json:"dry_run"`
+				Environment string   `json:"environment"`
+				Component   string   `json:"component"`
+				Program     string   `json:"program"`
+				Variables   []string `json:"variables"`
+			}{"envctl.exec/v1", true, t.Environment.Name, t.Component, program, sortedNames(r.Variables)})
+		}
 		a.ui.Print("would run %s with %d variables of %s", oneLine(strings.Join(argv, " ")), len(r.Variables), w.Path(t))
 		return nil
 	}

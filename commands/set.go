@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -98,9 +99,9 @@ func (a *app) value(ctx context.Context, w *playbooks.World, o setOptions, key s
 		got, err := w.Resolve(ctx, []string{o.from})
 		return got[o.from], err
 	case o.fromFile != "":
-		return readValue(a.abs(o.fromFile), "read "+o.fromFile)
+		return unless(ctx, "read "+o.fromFile, func() (secret.Value, error) { return readValue(a.abs(o.fromFile), "read "+o.fromFile) })
 	case o.stdin:
-		return fromStdin(a.ui.In)
+		return unless(ctx, "read standard input", func() (secret.Value, error) { return fromStdin(a.ui.In) })
 	}
 	if !a.ui.CanAsk() {
 		return secret.Value{}, fault.New(fault.Usage, "set "+key, "there is no terminal to type the value on", fmt.Sprintf("pipe it: … | envctl set %s --stdin, or use --from-file or --generate", key))
@@ -110,6 +111,30 @@ func (a *app) value(ctx context.Context, w *playbooks.World, o setOptions, key s
 
 // inputLimit is far above what a variable can hold; playbooks.CheckValue says so in words.
 const inputLimit = 4 << 20
+
+// unless runs read, which can wait for ever on a pipe or a terminal, and gives it
+// up when ctx ends.
+func unless[T any](ctx context.Context, op string, read func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := read()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return none, fault.New(fault.Unavailable, op, "nothing came in time, nothing was written", "give it longer with --timeout")
+		}
+		return none, fault.New(fault.Interrupted, "", "interrupted, nothing was written", "")
+	}
+}
 
 func fromStdin(in io.Reader) (secret.Value, error) {
 	data, err := io.ReadAll(io.LimitReader(in, inputLimit))

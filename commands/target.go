@@ -76,7 +76,8 @@ func variableArgument(command, arg string) error {
 			"a value on the command line is visible to every process and stays in the shell's history")
 	}
 	if !playbooks.IsVariable(arg) {
-		return fault.Newf(fault.Usage, command, "write it as UPPER_SNAKE, e.g. SECRET_KEY", "%q is not a variable's name", arg)
+		// It is not repeated: envctl set KEY VALUE is what one types by habit.
+		return fault.New(fault.Usage, command, "an argument is not a variable's name", "write names as UPPER_SNAKE, e.g. SECRET_KEY; a value comes by prompt, --stdin or --from-file")
 	}
 	return nil
 }

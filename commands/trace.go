@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -16,7 +17,7 @@ func (a *app) traceCommand() *cli.Command {
 	return &cli.Command{
 		Name: "trace", Usage: "Follow one variable from its declaration to the running process", ArgsUsage: "KEY", Category: "questions",
 		Description: "The same letter means the same value. Exit 0: consistent; 1: stale, drift, missing, undeclared, shadowed or\nunverified; 5: known nowhere; 7: unknown.",
-		Flags:       []cli.Flag{&cli.BoolFlag{Name: "all-envs", Usage: "in every environment of the file"}},
+		Flags:       []cli.Flag{&cli.BoolFlag{Name: "all-envs", Usage: "one column per environment"}},
 		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
 			return a.trace(ctx, c.Args().First(), c.Bool("all-envs"))
 		}),
@@ -50,15 +51,18 @@ func (a *app) trace(ctx context.Context, variable string, all bool) error {
 			return err
 		}
 		comp, err := w.ComponentTraced(ctx, e, a.globals.component, variable)
-		if err != nil {
+		var t *playbooks.Trace
+		if err == nil {
+			t, err = w.Trace(ctx, playbooks.Target{Environment: e, Component: comp}, variable, letters)
+		}
+		switch {
+		case err == nil:
+			traces = append(traces, t)
+		case all && fault.Is(err, fault.NotFound): // it may be known in another one
+			last = err
+		default:
 			return err
 		}
-		t, err := w.Trace(ctx, playbooks.Target{Environment: e, Component: comp}, variable, letters)
-		if err != nil {
-			last = err
-			continue
-		}
-		traces = append(traces, t)
 	}
 	if len(traces) == 0 {
 		return last
@@ -93,27 +97,100 @@ func (a *app) showTraces(traces []*playbooks.Trace, all bool) error {
 		}
 		return a.ui.Document(traces[0])
 	}
-	for i, t := range traces {
-		if i > 0 && a.ui.OutTTY {
-			a.ui.Print("")
+	if all {
+		return a.showColumns(traces)
+	}
+	return a.showTrace(traces[0])
+}
+
+// showColumns shows one variable in several environments: a row per layer and
+// source, a column per environment.
+func (a *app) showColumns(traces []*playbooks.Trace) error {
+	header := []string{traces[0].Variable}
+	var order []string
+	cells := map[string][]ui.Cell{}
+	put := func(row string, column int, c ui.Cell) {
+		if cells[row] == nil {
+			order = append(order, row)
+			cells[row] = make([]ui.Cell, len(traces))
+			for i := range cells[row] {
+				cells[row][i] = ui.Toned(ui.Faint, "-")
+			}
 		}
-		if err := a.showTrace(t); err != nil {
-			return err
+		at := &cells[row][column]
+		switch {
+		case at.Text == "-":
+			*at = c
+		case !strings.Contains(at.Text, c.Text): // several processes, several values
+			at.Text += " " + c.Text
+		}
+	}
+	for i, t := range traces {
+		header = append(header, t.Environment)
+		for _, l := range t.Layers {
+			if l.State != "not-configured" {
+				put(l.Layer, i, ui.C("%s", l.State))
+			}
+		}
+		for _, s := range t.Sources {
+			if s.Context && s.State == "not-configured" {
+				continue
+			}
+			row := s.Source
+			if s.Key != "" {
+				row += " " + s.Key
+			}
+			if s.Value != "" {
+				put(row, i, ui.Toned(ui.Strong, s.Value))
+			} else {
+				put(row, i, ui.Toned(sourceTone(s), s.State))
+			}
+		}
+	}
+	for i, t := range traces {
+		put("verdict", i, ui.Toned(verdictTone(t.Verdict.Status), t.Verdict.Status))
+	}
+	rows := make([][]ui.Cell, len(order))
+	for i, name := range order {
+		rows[i] = append([]ui.Cell{ui.C("%s", name)}, cells[name]...)
+	}
+	if err := a.ui.Table(header, rows); err != nil {
+		return err
+	}
+	for _, t := range traces {
+		if t.Verdict.Status != "consistent" {
+			a.ui.Note("%s: %s", t.Environment, t.Verdict.Because)
+		}
+		if t.Verdict.Fix != "" {
+			a.ui.Note("next: %s", t.Verdict.Fix)
 		}
 	}
 	return nil
 }
 
+func verdictTone(status string) ui.Tone {
+	switch status {
+	case "consistent":
+		return ui.Good
+	case "unknown", "unverified":
+		return ui.Caution
+	}
+	return ui.Bad
+}
+
+func sourceTone(s playbooks.SourceRow) ui.Tone {
+	switch {
+	case s.Context || s.State == "not-configured":
+		return ui.Faint
+	case s.State == "unreachable" || s.State == "denied":
+		return ui.Caution
+	}
+	return ui.Plain
+}
+
 func (a *app) showTrace(t *playbooks.Trace) error {
 	v := t.Verdict
-	tone := ui.Bad
-	switch v.Status {
-	case "consistent":
-		tone = ui.Good
-	case "unknown", "unverified":
-		tone = ui.Caution
-	}
-	fmt.Fprintln(a.ui.Out, ui.Clean(t.Variable+"  "+t.Environment+"/"+t.Component+"  ")+a.ui.Paint(tone, v.Status)+": "+ui.Clean(v.Because))
+	fmt.Fprintln(a.ui.Out, ui.Clean(t.Variable+"  "+t.Environment+"/"+t.Component+"  ")+a.ui.Paint(verdictTone(v.Status), v.Status)+": "+ui.Clean(v.Because))
 	var rows [][]ui.Cell
 	for _, l := range t.Layers {
 		if l.State == "not-configured" {
@@ -174,12 +251,6 @@ func (a *app) sourceCells(s playbooks.SourceRow) []ui.Cell {
 	if s.PartOf != "" {
 		add("part of " + s.PartOf)
 	}
-	tone := ui.Plain
-	switch {
-	case s.Context || s.State == "not-configured":
-		tone = ui.Faint
-	case s.State == "unreachable" || s.State == "denied":
-		tone = ui.Caution
-	}
+	tone := sourceTone(s)
 	return []ui.Cell{ui.Toned(tone, s.Source), ui.C("%s", where), ui.Toned(tone, s.State), ui.Toned(ui.Strong, s.Value), ui.C("%s", detail)}
 }

@@ -150,7 +150,7 @@ func (a *app) list(ctx context.Context, allEnvs, reveal bool) error {
 		components = []string{c}
 	}
 	doc := listDocument{Schema: "envctl.list/v1", Paths: []pathState{}, Keys: []listKey{}}
-	var last error
+	var last, unread error // unread: there may be more than is shown
 	readable := false
 	for _, name := range names {
 		e, err := w.Project.Environment(name)
@@ -164,6 +164,9 @@ func (a *app) list(ctx context.Context, allEnvs, reveal bool) error {
 			if err != nil {
 				last = err
 				state.State, state.Message = fault.KindOf(err).String(), err.Error()
+				if !fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
+					unread = err
+				}
 			} else {
 				readable, state.Version = true, int(b.Version)
 			}
@@ -180,7 +183,7 @@ func (a *app) list(ctx context.Context, allEnvs, reveal bool) error {
 		if doc.Environment = names[0]; allEnvs {
 			doc.Environment, doc.Environments = "", names
 		}
-		return a.ui.Document(doc)
+		return errors.Join(a.ui.Document(doc), unread)
 	}
 	for _, p := range doc.Paths {
 		if p.State != "set" {
@@ -190,13 +193,13 @@ func (a *app) list(ctx context.Context, allEnvs, reveal bool) error {
 		}
 	}
 	if allEnvs {
-		return a.ui.Table(listColumns(names), columnRows(doc.Keys, names, reveal))
+		return errors.Join(a.ui.Table(listColumns(names), columnRows(doc.Keys, names, reveal)), unread)
 	}
 	rows := make([][]ui.Cell, 0, len(doc.Keys))
 	for _, k := range doc.Keys {
 		rows = append(rows, []ui.Cell{ui.C("%s", k.Key), ui.C("%s", valueOrMark(k, reveal)), ui.C("%s", k.Component)})
 	}
-	return a.ui.Table([]string{"KEY", "FINGERPRINT", "COMPONENT"}, rows)
+	return errors.Join(a.ui.Table([]string{"KEY", "FINGERPRINT", "COMPONENT"}, rows), unread)
 }
 
 func listColumns(names []string) []string {

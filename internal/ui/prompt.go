@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/AlecAivazis/survey/v2"
+	"github.com/AlecAivazis/survey/v2/core"
 	"github.com/AlecAivazis/survey/v2/terminal"
 	"golang.org/x/term"
 
@@ -33,7 +35,7 @@ func (u *UI) Ask() Prompter {
 	case u.NoInput, !u.InTTY, !u.ErrTTY, !ok:
 		return Refusing{}
 	}
-	return terminalPrompter{in: u.In, err: errFile}
+	return terminalPrompter{in: u.In, err: errFile, color: u.Color}
 }
 
 // CanAsk tells whether Ask would reach a person.
@@ -97,16 +99,36 @@ func (s *Scripted) Select(_ context.Context, q string, _ []string) (string, erro
 
 // terminalPrompter asks on the terminal, on standard error so that standard
 // output can be redirected.
-type terminalPrompter struct{ in, err *os.File }
+type terminalPrompter struct {
+	in, err *os.File
+	color   bool
+}
+
+// ended is what a question comes to whose context ended before its answer.
+func ended(ctx context.Context, question string) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fault.New(fault.Unavailable, strings.TrimSpace("ask "+question), "no answer in time, nothing was written", "give it longer with --timeout")
+	}
+	return fault.New(fault.Interrupted, "", "interrupted, nothing was written", "")
+}
 
 func (p terminalPrompter) ask(ctx context.Context, prompt survey.Prompt, answer any) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ended(ctx, "")
 	}
 	state, stateErr := term.GetState(int(p.in.Fd()))
-	err := survey.AskOne(prompt, answer, survey.WithStdio(p.in, p.err, p.err))
-	if errors.Is(err, terminal.InterruptErr) {
-		err = fault.New(fault.Interrupted, "", "interrupted, nothing was written", "")
+	core.DisableColor = !p.color // survey has no other place for it
+	done := make(chan error, 1)
+	go func() { done <- survey.AskOne(prompt, answer, survey.WithStdio(p.in, p.err, p.err)) }()
+	var err error
+	select {
+	case err = <-done:
+		if errors.Is(err, terminal.InterruptErr) {
+			err = fault.New(fault.Interrupted, "", "interrupted, nothing was written", "")
+		}
+	case <-ctx.Done(): // a signal from elsewhere: survey does not look, and has hidden the cursor
+		fmt.Fprint(p.err, "\x1b[?25h\r\n")
+		err = ended(ctx, "")
 	}
 	if stateErr == nil {
 		// survey leaves the terminal raw when it fails half-way.
@@ -162,6 +184,6 @@ func (p terminalPrompter) Hidden(ctx context.Context, q string) (secret.Value, e
 	case <-ctx.Done():
 		// The reader stays until the process ends; the terminal must not stay mute.
 		fmt.Fprintln(p.err)
-		return secret.Value{}, errors.Join(fault.New(fault.Interrupted, "", "interrupted, nothing was written", ""), term.Restore(fd, state))
+		return secret.Value{}, errors.Join(ended(ctx, q), term.Restore(fd, state))
 	}
 }

@@ -32,16 +32,47 @@ type UI struct {
 
 // New returns the UI of a process's own streams.
 func New(in, out, err *os.File) *UI {
-	u := &UI{In: in, Out: out, Err: err, InTTY: isTerminal(in), OutTTY: isTerminal(out), ErrTTY: isTerminal(err)}
+	u := &UI{In: in, Out: &Output{File: out}, Err: err, InTTY: isTerminal(in), OutTTY: isTerminal(out), ErrTTY: isTerminal(err)}
 	u.Color = u.OutTTY
 	return u
+}
+
+// Output is standard output that remembers the first write that failed: an
+// answer that was cut off must not end as if it had been given.
+type Output struct {
+	*os.File
+	err error
+}
+
+func (o *Output) Write(p []byte) (int, error) {
+	n, err := o.File.Write(p)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// WriteString is Write; the file's own would pass it by.
+func (o *Output) WriteString(s string) (int, error) { return o.Write([]byte(s)) }
+
+// ReadFrom is io.Copy through Write; the file's own would pass it by.
+func (o *Output) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{o}, r)
+}
+
+// Lost returns why standard output could not take all of the answer, or nil.
+func (u *UI) Lost() error {
+	if o, ok := u.Out.(*Output); ok {
+		return o.err
+	}
+	return nil
 }
 
 func isTerminal(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
 
 // Width returns the terminal's columns, 80 where nobody says.
 func (u *UI) Width() int {
-	if f, ok := u.Out.(*os.File); ok && u.OutTTY {
+	if f, ok := u.Out.(interface{ Fd() uintptr }); ok && u.OutTTY {
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
 			return w
 		}
@@ -93,12 +124,24 @@ func (u *UI) Debug(level int, format string, args ...any) {
 	}
 }
 
-// Document writes doc as the one JSON document of this run.
+// Document writes doc as the one JSON document of this run. JSON itself escapes
+// C0 controls only; the others that a terminal obeys are escaped here.
 func (u *UI) Document(doc any) error {
-	enc := json.NewEncoder(u.Out)
+	var text strings.Builder
+	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(doc)
+	if err := enc.Encode(doc); err != nil {
+		return err
+	}
+	_, err := io.WriteString(u.Out, escapeJSON(text.String()))
+	return err
+}
+
+// escapeJSON writes what a terminal would obey as \u escapes. Outside of strings
+// a document holds nothing of the kind but the line breaks between its parts.
+func escapeJSON(s string) string {
+	return escapeWith(s, "\n", func(b *strings.Builder, r rune) { fmt.Fprintf(b, `\u%04x`, r) })
 }
 
 // Clean escapes what a terminal would obey: C0 and C1 controls other than
@@ -108,6 +151,16 @@ func Clean(s string) string {
 }
 
 func escape(s, keep string) string {
+	return escapeWith(s, keep, func(b *strings.Builder, r rune) {
+		if r < 0x100 {
+			fmt.Fprintf(b, `\x%02x`, r)
+		} else {
+			fmt.Fprintf(b, `\u%04x`, r)
+		}
+	})
+}
+
+func escapeWith(s, keep string, write func(*strings.Builder, rune)) string {
 	if strings.IndexFunc(s, func(r rune) bool { return obeyed(r) && !strings.ContainsRune(keep, r) }) < 0 {
 		return s
 	}
@@ -117,11 +170,7 @@ func escape(s, keep string) string {
 		case r == unicode.ReplacementChar && s[i] != 0xEF:
 			fmt.Fprintf(&b, `\x%02x`, s[i])
 		case obeyed(r) && !strings.ContainsRune(keep, r):
-			if r < 0x100 {
-				fmt.Fprintf(&b, `\x%02x`, r)
-			} else {
-				fmt.Fprintf(&b, `\u%04x`, r)
-			}
+			write(&b, r)
 		default:
 			b.WriteRune(r)
 		}
