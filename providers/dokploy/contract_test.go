@@ -38,7 +38,7 @@ func TestContract(t *testing.T) {
 			s := dokploytest.New(t)
 			names := slices.Sorted(maps.Keys(services))
 			for name, b := range services {
-				s.Behave(name, b)
+				s.Engine().Behave(name, b)
 			}
 			s.Compose(project, "staging", "ledger-app-staging", file("-staging", names...))
 			s.Compose(project, "qa", "ledger-app", file("-staging-qa", names...))
@@ -48,7 +48,7 @@ func TestContract(t *testing.T) {
 				}
 			})
 			w := deploytest.World{
-				Deployer: d, Runtime: s.Runtime(), Remove: s.Remove, Release: release("staging"),
+				Deployer: d, Runtime: s.Engine(), Remove: s.Engine().Remove, Release: release("staging"),
 				Carries: func(v secret.Value) bool {
 					_, err := dotenv.Set(nil, "KEY", v, dotenv.Dokploy)
 					return err == nil
@@ -79,7 +79,7 @@ func deployer(t *testing.T, s *dokploytest.Server, change func(*dokploy.Config))
 	t.Helper()
 	c := dokploy.Config{
 		URL: s.URL(), Key: secret.New(dokploytest.Key), StateDir: t.TempDir(), Rules: naming.Rules{Project: project},
-		Engine: s.Runtime(), Now: time.Now,
+		Engine: s.Engine(), Now: time.Now,
 	}
 	if change != nil {
 		change(&c)

@@ -24,7 +24,7 @@ import (
 func world(t *testing.T, change func(*dokploy.Config)) (*dokploytest.Server, *dokploy.Deployer, string) {
 	t.Helper()
 	s := dokploytest.New(t)
-	s.Behave("web", deploytest.Healthy)
+	s.Engine().Behave("web", deploytest.Healthy)
 	id := s.Compose(project, "staging", "ledger-app-staging", file("-staging", "web"))
 	return s, deployer(t, s, change), id
 }

@@ -190,7 +190,7 @@ func TestFailedDeployment(t *testing.T) {
 func TestDoneIsNotHealthy(t *testing.T) {
 	t.Parallel()
 	s, d, id := world(t, nil)
-	s.Behave("web", deploytest.Unhealthy)
+	s.Engine().Behave("web", deploytest.Unhealthy)
 	says(t, roll(t, d, release("staging"), 10*time.Second), fault.No, "web is unhealthy", "envctl logs web --env staging")
 	if got := s.Statuses(id); len(got) != 1 || !strings.HasSuffix(got[0], " done") {
 		t.Errorf("%q", got)

@@ -1,15 +1,10 @@
 package dokploytest
 
 import (
-	"context"
-	"io"
 	"slices"
 	"strconv"
 	"time"
 
-	"envctl/internal/fault"
-	"envctl/internal/secret"
-	"envctl/providers"
 	"envctl/providers/deploytest"
 )
 
@@ -104,13 +99,6 @@ func (s *Server) App(id string) string {
 	return s.composes[id].App
 }
 
-// Behave says what a service's program does once it is started.
-func (s *Server) Behave(service string, b deploytest.Behaviour) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.behaviour[service] = b
-}
-
 // Fail makes docker compose fail at a service with that line; ${NAME} in it
 // shows a variable. "" makes it work again.
 func (s *Server) Fail(service, line string) {
@@ -182,53 +170,5 @@ func (s *Server) Waiting() int {
 	return len(s.queue)
 }
 
-// Remove takes a container away.
-func (s *Server) Remove(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.running, name)
-}
-
-// Runtime returns the engine that the server deploys to.
-func (s *Server) Runtime() providers.Runtime { return runtime{s} }
-
-type runtime struct{ s *Server }
-
-func (runtime) Describe() string { return "the stand-in's engine" }
-
-func (r runtime) Containers(ctx context.Context, q providers.ContainerQuery) ([]providers.Container, error) {
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	var all []providers.Container
-	for _, c := range r.s.sorted() {
-		labelled := c.labels[providers.LabelProject] == q.Project && c.labels[providers.LabelEnvironment] == q.Environment &&
-			(q.Component == "" || c.labels[providers.LabelComponent] == q.Component)
-		if !labelled && !(q.Bound && slices.Contains(q.Names, c.name)) {
-			continue
-		}
-		state, health, exit, restarts := c.now()
-		out := providers.Container{
-			ID: c.id, Name: c.name, Service: c.service, Component: c.labels[providers.LabelComponent], Labels: c.labels, State: state, Health: health,
-			ExitCode: exit, Restarts: restarts, Created: c.created, Started: c.created, PID: self(), Env: map[string]secret.Value{},
-		}
-		for k, v := range c.env {
-			out.Env[k] = secret.New(v)
-		}
-		all = append(all, out)
-	}
-	return all, nil
-}
-
-func (r runtime) Processes(_ context.Context, c providers.Container) ([]providers.Process, error) {
-	if c.State != "running" {
-		return nil, nil
-	}
-	return []providers.Process{{PID: c.PID, Exe: "program", Started: c.Started, Env: c.Env}}, nil
-}
-
-func (runtime) Logs(context.Context, providers.Container, providers.LogOptions, io.Writer) error {
-	return fault.New(fault.Unavailable, "read logs", "the stand-in has none", "")
-}
+// Engine returns what the server deploys to.
+func (s *Server) Engine() *deploytest.Engine { return s.engine }

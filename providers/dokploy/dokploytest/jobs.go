@@ -7,15 +7,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
-	"envctl/providers/deploytest"
+	"envctl/providers"
 	"envctl/providers/dotenv"
 )
 
@@ -172,75 +170,29 @@ func (s *Server) up(c *compose, file, env string, envFile bool) (string, bool) {
 			maps.Copy(env, values)
 		}
 		maps.Copy(env, expand(sp.env))
-		want := &container{id: id() + id()[:12], name: name, service: sp.name, compose: c, env: env, labels: expand(sp.labels),
-			behaviour: s.behaviour[sp.name], created: time.Now()}
-		if have := s.running[name]; have != nil && maps.Equal(have.env, want.env) && maps.Equal(have.labels, want.labels) {
-			continue
+		labels := expand(sp.labels)
+		labels[composeProject] = c.App
+		if s.engine.Up(name, sp.name, labels, env) {
+			log += fmt.Sprintf(" Container %s  Started\n", name)
 		}
-		s.running[name] = want
-		log += fmt.Sprintf(" Container %s  Started\n", name)
 	}
 	return log + "Docker Compose Deployed: ✅\n", true
 }
 
-// container is a running container, whose state follows from its age.
-type container struct {
-	id, name, service string
-	compose           *compose
-	env, labels       map[string]string
-	behaviour         deploytest.Behaviour
-	created           time.Time
-}
-
-func (s *Server) sorted() []*container {
-	all := slices.Collect(maps.Values(s.running))
-	slices.SortFunc(all, func(a, b *container) int { return strings.Compare(a.name, b.name) })
-	return all
-}
-
-// now returns state, health, exit code and restarts.
-func (c *container) now() (state, health string, exit, restarts int) {
-	age := time.Since(c.created)
-	switch c.behaviour {
-	case deploytest.Healthy:
-		if age < 200*time.Millisecond {
-			return "running", "starting", 0, 0
-		}
-		return "running", "healthy", 0, 0
-	case deploytest.Starting:
-		return "running", "starting", 0, 0
-	case deploytest.Unhealthy:
-		if age < 400*time.Millisecond {
-			return "running", "starting", 0, 0
-		}
-		return "running", "unhealthy", 0, 0
-	case deploytest.Crashing:
-		n := int(age / (100 * time.Millisecond))
-		if n%3 != 0 {
-			return "restarting", "", 3, n
-		}
-		return "running", "", 0, n
-	case deploytest.Exiting:
-		return "exited", "", 4, 0
-	default:
-		return "running", "", 0, 0
-	}
-}
+// composeProject is the label by which the containers of a service are known.
+const composeProject = "com.docker.compose.project"
 
 // words is what docker ps says.
-func (c *container) words() (state, status string) {
-	state, health, exit, _ := c.now()
+func words(c providers.Container) string {
 	switch {
-	case state == "exited":
-		return state, fmt.Sprintf("Exited (%d) Less than a second ago", exit)
-	case state == "restarting":
-		return state, fmt.Sprintf("Restarting (%d) Less than a second ago", exit)
-	case health == "starting":
-		return state, "Up Less than a second (health: starting)"
-	case health != "":
-		return state, "Up 2 seconds (" + health + ")"
+	case c.State == "exited":
+		return fmt.Sprintf("Exited (%d) Less than a second ago", c.ExitCode)
+	case c.State == "restarting":
+		return fmt.Sprintf("Restarting (%d) Less than a second ago", c.ExitCode)
+	case c.Health == "starting":
+		return "Up Less than a second (health: starting)"
+	case c.Health != "":
+		return "Up 2 seconds (" + c.Health + ")"
 	}
-	return state, "Up Less than a second"
+	return "Up Less than a second"
 }
-
-func self() int { return os.Getpid() }

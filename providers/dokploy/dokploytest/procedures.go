@@ -285,10 +285,9 @@ func (s *Server) listContainers(procedure string, in map[string]any) (int, strin
 		return wrong(procedure, "appName", "app name", "another")
 	}
 	all := []any{}
-	for _, c := range s.sorted() {
-		if c.compose.App == app {
-			state, status := c.words()
-			all = append(all, map[string]any{"containerId": c.id[:12], "name": c.name, "state": state, "status": status})
+	for _, c := range s.engine.All() {
+		if c.Labels[composeProject] == app {
+			all = append(all, map[string]any{"containerId": c.ID[:12], "name": c.Name, "state": c.State, "status": words(c)})
 		}
 	}
 	return fine(all)

@@ -26,26 +26,25 @@ const Key = "dokploytest-key-4be1c09a"
 type Server struct {
 	addr string
 
-	mu        sync.Mutex
-	server    *http.Server
-	quit      context.CancelFunc
-	worked    chan struct{} // closed when the worker has ended
-	wake      chan struct{}
-	n         int
-	projects  []*project
-	composes  map[string]*compose
-	rows      []*row // newest first
-	queue     []*job // oldest first
-	held      bool
-	left      int // calls that the key has left; -1: no limit
-	requests  []string
-	before    func(procedure string)
-	after     func(procedure string)
-	faults    map[string][]Fault
-	behaviour map[string]deploytest.Behaviour
-	failing   map[string]string
-	running   map[string]*container
-	build     time.Duration
+	mu       sync.Mutex
+	server   *http.Server
+	quit     context.CancelFunc
+	worked   chan struct{} // closed when the worker has ended
+	wake     chan struct{}
+	n        int
+	projects []*project
+	composes map[string]*compose
+	rows     []*row // newest first
+	queue    []*job // oldest first
+	held     bool
+	left     int // calls that the key has left; -1: no limit
+	requests []string
+	before   func(procedure string)
+	after    func(procedure string)
+	faults   map[string][]Fault
+	failing  map[string]string
+	engine   *deploytest.Engine
+	build    time.Duration
 }
 
 // Fault is what becomes of one call.
@@ -103,8 +102,8 @@ type job struct {
 func New(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{
-		composes: map[string]*compose{}, behaviour: map[string]deploytest.Behaviour{}, failing: map[string]string{},
-		running: map[string]*container{}, faults: map[string][]Fault{}, left: -1, build: 20 * time.Millisecond,
+		composes: map[string]*compose{}, failing: map[string]string{}, engine: deploytest.NewEngine(),
+		faults: map[string][]Fault{}, left: -1, build: 20 * time.Millisecond,
 	}
 	if err := s.start("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
