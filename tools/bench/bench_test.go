@@ -51,7 +51,7 @@ func TestMet(t *testing.T) {
 func build(t testing.TB, args ...string) string {
 	t.Helper()
 	pkg := args[len(args)-1]
-	path := filepath.Join(t.TempDir(), strings.TrimPrefix(filepath.Base(pkg), "."))
+	path := filepath.Join(t.TempDir(), "program")
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", path}, args...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -29,7 +29,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 40, "counted runs of each command")
 	binary = flag.String("envctl", "", "the envctl to measure; built from this module when empty")
-	tags   = flag.String("buildtags", "urfave_cli_no_docs", "tags of the released build")
+	tags   = flag.String("buildtags", releaseTag, "tags of the released build")
 	table  = flag.String("table", "", "also write the table to this file")
 )
 
