@@ -203,7 +203,7 @@ func (w *World) writeStep(c Change, store providers.Store, cur providers.Bundle,
 	if c.Deploy || c.ReadBack {
 		step.Verify = func(ctx context.Context, r plan.Receipt) error {
 			wrote.receipt = r
-			return w.readBack(ctx, store, c, r)
+			return w.readBack(ctx, store, c, cur, r)
 		}
 	}
 	return step
@@ -241,6 +241,9 @@ func (w *World) write(ctx context.Context, page *plan.Page, store providers.Stor
 	if c.OneKey && len(patch) == 1 && cur.Version > 0 {
 		base = providers.Any
 	}
+	if err := c.still(ctx, store, cur); err != nil {
+		return nil, err
+	}
 	v, err := store.Write(ctx, cur.Path, base, patch)
 	if err != nil {
 		return nil, c.explain(err)
@@ -253,6 +256,20 @@ func (w *World) write(ctx context.Context, page *plan.Page, store providers.Stor
 		r[fieldBetween] = fmt.Sprintf("%d..%d", cur.Version+1, v-1)
 	}
 	return r, nil
+}
+
+// still looks whether the path is the one that was planned from: a path that was
+// deleted and made again may have reached the same version number, which the
+// store's check-and-set lets pass.
+func (c Change) still(ctx context.Context, store providers.Reader, cur providers.Bundle) error {
+	if !c.ReadBack || cur.Version == 0 || c.Was != "" {
+		return nil
+	}
+	now, err := store.Read(ctx, cur.Path, providers.Latest)
+	if err == nil && (now.Version != cur.Version || !now.Created.Equal(cur.Created)) {
+		err = fault.Newf(fault.Conflict, "write "+cur.Path.String(), "", "changed by someone else (now version %d of %s)", now.Version, stamp(now.Created))
+	}
+	return c.explain(err)
 }
 
 // explain adds what to type to a conflict.

@@ -45,6 +45,7 @@ func (w *World) rollout(t Target, d providers.Deployer, several bool, wrote *wri
 		{Label: "restarts", Text: list(names)},
 		{Label: "verify", Text: "reads the new values back from the running processes"},
 	}
+	deployed := false // by this run, as far as this process undoes it
 	return rollout{
 		// Undone last, after the write: what ran before is deployed again.
 		before: plan.Step{
@@ -57,6 +58,9 @@ func (w *World) rollout(t Target, d providers.Deployer, several bool, wrote *wri
 				now, err := w.markers(ctx, t)
 				if err != nil || now == r[fieldMarker] {
 					return err // nothing was restarted
+				}
+				if r[fieldMarker] == "" && !deployed {
+					return nil // someone else's
 				}
 				if r[fieldMarker] == "" {
 					return fault.Newf(fault.Refused, "undo the deploy of "+t.Component+" in "+t.Environment.Name,
@@ -77,7 +81,7 @@ func (w *World) rollout(t Target, d providers.Deployer, several bool, wrote *wri
 				}
 				return w.release(ctx, t, d)
 			},
-			Undo: func(context.Context, plan.Receipt) error { return nil }, // the step before redeploys
+			Undo: func(context.Context, plan.Receipt) error { deployed = true; return nil }, // the step before redeploys
 		},
 		verify: w.verifyStep(t, "verify"+of, wrote),
 	}, facts, nil

@@ -119,8 +119,9 @@ func (c Change) settle(ctx context.Context, w *World, page *plan.Page, store pro
 }
 
 // readBack proves that the store holds what it answered to have written: the
-// answer alone is no evidence for what is built on it.
-func (w *World) readBack(ctx context.Context, store providers.Store, c Change, r plan.Receipt) error {
+// answer alone is no evidence for what is built on it. planned is the bundle that
+// this process planned from.
+func (w *World) readBack(ctx context.Context, store providers.Store, c Change, planned providers.Bundle, r plan.Receipt) error {
 	path := w.Path(c.Target)
 	no := func(format string, args ...any) error {
 		return fault.Newf(fault.No, "read back "+path.String(), "look with "+c.history(), format, args...)
@@ -159,7 +160,9 @@ func (w *World) readBack(ctx context.Context, store providers.Store, c Change, r
 			return err
 		}
 	}
-	if base := to - 1; base > 0 && r[fieldWas] == "" {
+	if base := to - 1; base > 0 && r[fieldWas] == "" && planned.Version == base && stamp(planned.Created) == r[fieldCreated] {
+		before = planned
+	} else if base > 0 && r[fieldWas] == "" {
 		if before, err = store.Read(ctx, path, base); err != nil {
 			return err
 		}
