@@ -136,6 +136,8 @@ func (w *World) proof(ctx context.Context, t Target, wrote *written) (Proof, err
 	}
 	base := versionOf(r, fieldTo) - 1
 	pinned := map[naming.Path]providers.Version{}
+	var path naming.Path
+	moved := false // the path is at a later version than this run's
 	for _, in := range want.Inputs {
 		if in.Path.String() != r[fieldPath] {
 			continue
@@ -146,6 +148,7 @@ func (w *World) proof(ctx context.Context, t Target, wrote *written) (Proof, err
 			}
 		}
 		pinned[in.Path] = base
+		path, moved = in.Path, in.Version > base+1
 	}
 	changed := len(pinned) > 0 // into other variables than before, or other values
 	if changed && base > 0 && r[fieldWas] == "" {
@@ -162,6 +165,17 @@ func (w *World) proof(ctx context.Context, t Target, wrote *written) (Proof, err
 		changed = !maps.EqualFunc(before.Variables, want.Variables, secret.Value.Equal)
 	}
 	p, err := w.evidence(ctx, t, want)
+	if fault.Is(err, fault.No) && moved {
+		// A neighbour changed since: what this run deployed is judged as it was written.
+		then, rerr := w.rendered(ctx, store, t, map[naming.Path]providers.Version{path: base + 1})
+		if rerr != nil {
+			return p, err
+		}
+		then.Gone = want.Gone
+		if old, oerr := w.evidence(ctx, t, then); oerr == nil {
+			p, err = old, nil
+		}
+	}
 	if err != nil {
 		return p, err
 	}

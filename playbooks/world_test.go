@@ -163,6 +163,7 @@ type fleet struct {
 	unreachable        error
 	wrapped            bool // pid 1 keeps older values than its child
 	releases           int
+	looked             func() // called when the containers are looked at
 }
 
 func (f *fleet) Describe() string { return "test fleet" }
@@ -212,6 +213,9 @@ func (f *fleet) Wait(ctx context.Context, _ providers.Release, _ providers.Deplo
 func (f *fleet) Containers(_ context.Context, q providers.ContainerQuery) ([]providers.Container, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.looked != nil {
+		f.looked()
+	}
 	if f.unreachable != nil {
 		return nil, f.unreachable
 	}
@@ -409,6 +413,21 @@ func (l *lab) write(env string, kv ...string) {
 	if _, err := l.store.Store.Write(context.Background(), l.path(env), base, patch); err != nil {
 		panic(err)
 	}
+}
+
+// seed makes a path past all playbooks.
+func (l *lab) seed(p naming.Path, kv ...string) {
+	patch := providers.Patch{}
+	for i := 0; i+1 < len(kv); i += 2 {
+		patch[kv[i]] = secret.New(kv[i+1])
+	}
+	if _, err := l.store.Store.Write(context.Background(), p, providers.Absent, patch); err != nil {
+		panic(err)
+	}
+}
+
+func writeFile(dir, name, text string) error {
+	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)
 }
 
 func clear(m map[string]secret.Value) map[string]string {
