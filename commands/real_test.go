@@ -14,7 +14,14 @@ import (
 // tests ends what the real parts share when the last test is done.
 type tests struct{ m *testing.M }
 
-func (t tests) Run() int { return realtest.Main(t.m) }
+func (t tests) Run() int {
+	defer func() {
+		for _, dir := range builds {
+			_ = os.RemoveAll(dir) // a temporary folder: its system will
+		}
+	}()
+	return realtest.Main(t.m)
+}
 
 // TestReal runs the scripts of testdata/real on both stores, the embedded one and
 // a real Vault, with real containers. Files there may use ${PROJECT}, ${STORE}

@@ -32,7 +32,7 @@ func (a *app) runsCommand() *cli.Command {
 					ui.C("%s", r.Environment), ui.C("%s", r.Component), ui.C("%s", r.StartedAt.Format("2006-01-02T15:04:05Z")), ui.C("%s", r.Next()),
 				})
 			}
-			return errors.Join(a.ui.Table([]string{"RUN", "STATE", "PLAYBOOK", "ENVIRONMENT", "COMPONENT", "STARTED", "NEXT"}, rows), err)
+			return errors.Join(a.ui.Table([]string{"RUN", "STATE", "PLAYBOOK", "ENVIRONMENT", "COMPONENT", "STARTED", ""}, rows), err)
 		}),
 	}
 }
