@@ -415,6 +415,8 @@ components:
     generate: {TOKEN: hex, RING: fernet}
     rotate:
       jwt: {variable: SECRET_KEY, previous: SECRET_KEY_PREVIOUS, overlap: 24h}
+  postgres:
+    generate: {POSTGRES_PASSWORD: password}
 # the end`
 
 // env create, from its line in the project file to the running process: what is

@@ -167,6 +167,9 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 			needs = append(needs, Need{Key: k, Optional: true, Secret: w.secretKey(comp, k), From: c.From})
 		}
 	}
+	secrets := secretsOf(source, func(k string) bool {
+		return slices.ContainsFunc(needs, func(n Need) bool { return n.Key == k && n.Secret })
+	})
 	for _, n := range needs {
 		if cur.Values[n.Key].IsSet() {
 			note("kept", n.Key)
@@ -178,7 +181,7 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 		}
 		g, generated := w.generatorOf(comp, n.Key)
 		copied, canCopy := source[n.Key]
-		canCopy = canCopy && !n.Secret && !copied.CarriesPassword()
+		canCopy = canCopy && !n.Secret && mayCopy(copied, secrets)
 		switch {
 		case slices.Contains(environmentKeys, n.Key):
 			fixed[n.Key] = secret.New(t.Environment.Name)
