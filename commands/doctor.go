@@ -56,6 +56,7 @@ func (a *app) doctor(ctx context.Context) error {
 		}
 		all = append(all, a.examineStores(ctx, w)...)
 		all = append(all, a.examineRuntimes(ctx, w)...)
+		all = append(all, a.examineDokploy(ctx, w)...)
 	}
 	all = append(all, a.examineOnePassword()...)
 	return a.showFindings(all)

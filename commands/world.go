@@ -18,7 +18,6 @@ import (
 	"envctl/playbooks"
 	"envctl/providers"
 	"envctl/providers/all"
-	"envctl/providers/compose"
 	"envctl/providers/docker"
 	"envctl/providers/embedded"
 	"envctl/providers/onepassword"
@@ -141,40 +140,6 @@ func (a *app) dockerHost(w *playbooks.World, e config.Environment) string {
 		return b.Host
 	}
 	return a.Getenv("DOCKER_HOST")
-}
-
-func (a *app) openDeployer(w *playbooks.World, e config.Environment, component string) (providers.Deployer, error) {
-	op := "deploy " + component + " in " + e.Name
-	switch e.Deploy.Kind {
-	case config.DeployNone:
-		return nil, nil //nolint:nilnil // no deployer is an answer
-	case config.DeployCompose:
-		c, err := w.Project.Component(component)
-		if err != nil {
-			return nil, err
-		}
-		if c.Compose == "" && len(c.Services) == 0 {
-			return nil, nil //nolint:nilnil // it runs nothing
-		}
-		if c.Compose == "" {
-			return nil, fault.Newf(fault.Invalid, op, "add compose: path/to/compose.yaml to the component in "+config.FileName, "the component names no compose file")
-		}
-		file, err := w.Project.Path(c.Compose)
-		if err != nil {
-			return nil, err
-		}
-		rt, err := w.Runtime(e)
-		if err != nil {
-			return nil, err
-		}
-		engine, ok := rt.(*docker.Engine)
-		if !ok {
-			return nil, fault.New(fault.Internal, op, "compose deploys to a docker engine only", "")
-		}
-		return compose.New(compose.Config{File: file, Host: a.dockerHost(w, e), CertDir: a.Getenv("DOCKER_CERT_PATH"), Engine: engine, Env: a.Getenv})
-	default:
-		return nil, fault.Newf(fault.Refused, op, "use deploy: {kind: compose} or {kind: none}", "the deployer %s is not available in this version", e.Deploy.Kind)
-	}
 }
 
 func (a *app) openStore(w *playbooks.World, e config.Environment, resolver func() *onepassword.Resolver) (providers.Store, error) {

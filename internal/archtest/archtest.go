@@ -45,6 +45,7 @@ func Rooms() []Room {
 		{"naming", "naming decides from its arguments: standard library only", nil, false},
 		{"playbooks", "playbooks sequence: no screens, no flags", append([]string{"internal/config", "internal/layer", "internal/plan", "providers", "providers/dotenv"}, ground...), false},
 		{"providers", "providers touch one system each: no playbooks, screens, flags or project file", append([]string{"providers/dotenv"}, ground...), false},
+		{"providers/dokploy/dokploytest", "for tests", []string{"*"}, true},
 		{"providers/dotenv", "a format as much as a system, so layers may read it", ground, false},
 		{"providers/onepassword/envctl-op", "a program of its own, hardened as envctl is", append([]string{"internal/harden", "providers"}, ground...), false},
 		{"tools/bench", "for figures", []string{"*"}, true},

@@ -270,8 +270,11 @@ func TestWhereNothingIsSeen(t *testing.T) {
 		bound  bool
 		want   fault.Kind // Internal: none
 	}{
-		{nil, false, fault.Internal}, {deploytest.NewEngine(), false, fault.Internal}, {deploytest.NewEngine(), true, fault.No},
-		{broken{}, false, fault.Internal}, {broken{}, true, fault.Unavailable},
+		{nil, false, fault.Internal},
+		{deploytest.NewEngine(), false, fault.Internal},
+		{deploytest.NewEngine(), true, fault.No},
+		{broken{}, false, fault.Internal},
+		{broken{}, true, fault.Unavailable},
 	} {
 		d := deployer(t, command.Config{Command: "true", Dir: t.TempDir(), Engine: c.engine, Bound: c.bound})
 		err := d.Wait(t.Context(), release(), providers.Deployment{ID: "1", Started: time.Now()})

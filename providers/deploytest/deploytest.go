@@ -67,9 +67,15 @@ func Run(t *testing.T, h Harness) {
 		name string
 		test func(*testing.T, Harness)
 	}{
-		{"values arrive unchanged", values}, {"a new release replaces the old", replaces}, {"repeating changes nothing", repeats},
-		{"environments are apart", apart}, {"failures are named", failures}, {"not up in time", inTime}, {"gone while waiting", gone},
-		{"refusals change nothing", refusals}, {"cancelled", cancelled},
+		{"values arrive unchanged", values},
+		{"a new release replaces the old", replaces},
+		{"repeating changes nothing", repeats},
+		{"environments are apart", apart},
+		{"failures are named", failures},
+		{"not up in time", inTime},
+		{"gone while waiting", gone},
+		{"refusals change nothing", refusals},
+		{"cancelled", cancelled},
 	} {
 		t.Run(c.name, func(t *testing.T) { t.Parallel(); c.test(t, h) })
 	}

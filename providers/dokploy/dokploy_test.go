@@ -154,10 +154,14 @@ func TestOtherBytesStay(t *testing.T) {
 		"foreign": {foreign, strings.Replace(foreign, "KEY=old", "KEY="+canary, 1) +
 			"\r\nENV=staging\r\nENVCTL_RELEASE=00ff\r\nENVCTL_VARIABLES=KEY,URL\r\nURL=postgres://u:p%40@h/d"},
 		"byte order mark": {"\ufeffA=1\n", "\ufeffA=1\nENV=staging\nENVCTL_RELEASE=00ff\nENVCTL_VARIABLES=KEY,URL\nKEY=" + canary + "\nURL=postgres://u:p%40@h/d\n"},
-		"retired": {"A=1\nGONE=x\nB=2\nGONE=y # z\nENVCTL_VARIABLES=GONE,KEY\nC=3\n",
-			"A=1\nB=2\nENVCTL_VARIABLES=KEY,URL\nC=3\nENV=staging\nENVCTL_RELEASE=00ff\nKEY=" + canary + "\nURL=postgres://u:p%40@h/d\n"},
-		"not ours to retire": {"A=1\nENVCTL_VARIABLES=ENVCTL_VARIABLES,,ENV,ENVCTL_RELEASE,NONE\n",
-			"A=1\nENVCTL_VARIABLES=KEY,URL\nENV=staging\nENVCTL_RELEASE=00ff\nKEY=" + canary + "\nURL=postgres://u:p%40@h/d\n"},
+		"retired": {
+			"A=1\nGONE=x\nB=2\nGONE=y # z\nENVCTL_VARIABLES=GONE,KEY\nC=3\n",
+			"A=1\nB=2\nENVCTL_VARIABLES=KEY,URL\nC=3\nENV=staging\nENVCTL_RELEASE=00ff\nKEY=" + canary + "\nURL=postgres://u:p%40@h/d\n",
+		},
+		"not ours to retire": {
+			"A=1\nENVCTL_VARIABLES=ENVCTL_VARIABLES,,ENV,ENVCTL_RELEASE,NONE\n",
+			"A=1\nENVCTL_VARIABLES=KEY,URL\nENV=staging\nENVCTL_RELEASE=00ff\nKEY=" + canary + "\nURL=postgres://u:p%40@h/d\n",
+		},
 		"duplicates": {"KEY=1\nKEY='2'\nURL=\n", "KEY=1\nKEY='" + canary + "'\nURL=postgres://u:p%40@h/d\nENV=staging\nENVCTL_RELEASE=00ff\nENVCTL_VARIABLES=KEY,URL\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

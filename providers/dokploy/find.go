@@ -143,7 +143,7 @@ func (d *Deployer) checkService(ctx context.Context, r providers.Release, c serv
 	}
 	a, err := d.http.get(ctx, op, "compose.loadServices", url.Values{"composeId": {c.id}})
 	if err != nil && c.source != "raw" && fault.Is(err, fault.Invalid, fault.NotFound, fault.Unavailable) {
-		return nil //nolint:nilerr // a repository that was never fetched has no services yet; Wait misses them
+		return nil // a repository that was never fetched has no services yet; Wait misses them
 	}
 	if err != nil {
 		return err

@@ -196,7 +196,7 @@ func TestDoneIsNotHealthy(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	// A compose file that names the marker literally keeps the container that ran.
-	s, d, _ = world(t, nil)
+	_, d, _ = world(t, nil)
 	if err := roll(t, d, release("staging"), 10*time.Second); err != nil {
 		t.Fatal(err)
 	}

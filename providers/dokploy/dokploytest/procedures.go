@@ -89,8 +89,10 @@ func (s *Server) projectAll(string, map[string]any) (int, string, string) {
 			}
 			environments = append(environments, m)
 		}
-		all = append(all, map[string]any{"projectId": p.ID, "name": p.Name, "description": nil, "createdAt": stamp(time.Now()),
-			"organizationId": "organization", "env": "", "environments": environments, "projectTags": []any{}})
+		all = append(all, map[string]any{
+			"projectId": p.ID, "name": p.Name, "description": nil, "createdAt": stamp(time.Now()),
+			"organizationId": "organization", "env": "", "environments": environments, "projectTags": []any{},
+		})
 	}
 	return fine(all)
 }
@@ -106,10 +108,14 @@ func (s *Server) composeOne(procedure string, in map[string]any) (int, string, s
 	}
 	m := c.document()
 	maps.Copy(m, golden(goldenOne))
-	m["environment"] = map[string]any{"environmentId": c.environment.ID, "name": c.environment.Name, "description": nil, "createdAt": stamp(c.created), "env": "",
+	m["environment"] = map[string]any{
+		"environmentId": c.environment.ID, "name": c.environment.Name, "description": nil, "createdAt": stamp(c.created), "env": "",
 		"projectId": c.environment.project.ID, "isDefault": c.environment.Name == "production",
-		"project": map[string]any{"projectId": c.environment.project.ID, "name": c.environment.project.Name, "description": nil,
-			"createdAt": stamp(c.created), "organizationId": "organization", "env": ""}}
+		"project": map[string]any{
+			"projectId": c.environment.project.ID, "name": c.environment.project.Name, "description": nil,
+			"createdAt": stamp(c.created), "organizationId": "organization", "env": "",
+		},
+	}
 	return fine(m)
 }
 
@@ -240,10 +246,14 @@ func (s *Server) readLogs(procedure string, in map[string]any) (int, string, str
 		tail, _ = strconv.Atoi(t)
 		if tail < 1 {
 			m := "Too small: expected number to be >=1"
-			return http.StatusBadRequest, jsonKind, encode(map[string]any{"message": "Input validation failed", "code": "BAD_REQUEST",
-				"data": map[string]any{"code": "BAD_REQUEST", "httpStatus": 400, "path": procedure,
-					"zodError": map[string]any{"formErrors": []any{}, "fieldErrors": map[string]any{"tail": []any{m}}}},
-				"issues": []any{map[string]any{"origin": "number", "code": "too_small", "minimum": 1, "inclusive": true, "path": []any{"tail"}, "message": m}}})
+			return http.StatusBadRequest, jsonKind, encode(map[string]any{
+				"message": "Input validation failed", "code": "BAD_REQUEST",
+				"data": map[string]any{
+					"code": "BAD_REQUEST", "httpStatus": 400, "path": procedure,
+					"zodError": map[string]any{"formErrors": []any{}, "fieldErrors": map[string]any{"tail": []any{m}}},
+				},
+				"issues": []any{map[string]any{"origin": "number", "code": "too_small", "minimum": 1, "inclusive": true, "path": []any{"tail"}, "message": m}},
+			})
 		}
 	}
 	for _, r := range s.rows {

@@ -278,8 +278,10 @@ func (s *Server) answer(r *http.Request, procedure string, body []byte) (int, st
 }
 
 func refuse(status int, code, procedure, message string) (int, string, string) {
-	return status, jsonKind, encode(map[string]any{"message": message, "code": code,
-		"data": map[string]any{"code": code, "httpStatus": status, "path": procedure, "zodError": nil}})
+	return status, jsonKind, encode(map[string]any{
+		"message": message, "code": code,
+		"data": map[string]any{"code": code, "httpStatus": status, "path": procedure, "zodError": nil},
+	})
 }
 
 func missing(procedure, message string) (int, string, string) {
@@ -291,8 +293,10 @@ func wrong(procedure, field, want, got string) (int, string, string) {
 	m := fmt.Sprintf("Invalid input: expected %s, received %s", want, got)
 	return http.StatusBadRequest, jsonKind, encode(map[string]any{
 		"message": "Input validation failed", "code": "BAD_REQUEST",
-		"data": map[string]any{"code": "BAD_REQUEST", "httpStatus": 400, "path": procedure,
-			"zodError": map[string]any{"formErrors": []any{}, "fieldErrors": map[string]any{field: []any{m}}}},
+		"data": map[string]any{
+			"code": "BAD_REQUEST", "httpStatus": 400, "path": procedure,
+			"zodError": map[string]any{"formErrors": []any{}, "fieldErrors": map[string]any{field: []any{m}}},
+		},
 		"issues": []any{map[string]any{"expected": want, "code": "invalid_type", "path": []any{field}, "message": m}},
 	})
 }
