@@ -143,6 +143,10 @@ func (a *app) warn(p *plan.Plan) {
 	p.Facts = slices.DeleteFunc(p.Facts, func(f plan.Fact) bool { return f.Label == playbooks.WarningFact })
 }
 
+// setPatience is how long a set waits for another run of its path: one key is
+// right whatever its siblings become, so two of them are no conflict.
+const setPatience = 30 * time.Second
+
 // perform shows, asks, runs and reports a plan: the one way every write takes.
 func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Environment, p *plan.Plan) error {
 	if a.globals.dryRun {
@@ -152,7 +156,11 @@ func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Enviro
 	if err := a.consent(ctx, p); err != nil {
 		return err
 	}
-	res, err := a.engine(w).Run(ctx, p)
+	e := a.engine(w)
+	if p.Playbook == "set" {
+		e.Wait = setPatience
+	}
+	res, err := e.Run(ctx, p)
 	return a.report(env, p, res, err)
 }
 

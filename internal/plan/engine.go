@@ -27,6 +27,9 @@ type Engine struct {
 	// deadline that passes ends the step in hand too.
 	Force <-chan struct{}
 	FS    FS // nil: OS
+	// Wait is how long Run waits for another run of the same target, for plans that
+	// hold whatever that one writes; 0: not at all.
+	Wait time.Duration
 }
 
 // EventKind names what happened.
@@ -90,7 +93,7 @@ func (e *Engine) Run(ctx context.Context, p *Plan) (Result, error) {
 	for _, s := range p.Steps {
 		h.Steps = append(h.Steps, StepName{ID: s.ID, Title: s.Title})
 	}
-	release, err := e.lockTarget(h)
+	release, err := e.awaitTarget(ctx, h)
 	if err != nil {
 		return Result{}, err
 	}

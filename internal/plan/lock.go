@@ -1,20 +1,51 @@
 package plan
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"envctl/internal/fault"
 )
 
-// lockTarget takes the run's target for as long as release is not called: a
+// awaitTarget is lockTarget after waiting for as long as Wait says.
+func (e *Engine) awaitTarget(ctx context.Context, h Header) (func(), error) {
+	patience, cancel := context.WithTimeout(ctx, e.Wait)
+	defer cancel()
+	for {
+		release, err := e.tryTarget(h)
+		if !errors.Is(err, errBusy) {
+			return release, err
+		}
+		select {
+		case <-patience.Done():
+			if ctx.Err() != nil {
+				return nil, interrupted(ctx, h.Playbook, nil)
+			}
+			return nil, e.busy(h)
+		case <-time.After(time.Duration(5+os.Getpid()%20) * time.Millisecond): // not all at once
+		}
+	}
+}
+
+func (e *Engine) lockTarget(h Header) (release func(), err error) {
+	release, err = e.tryTarget(h)
+	if errors.Is(err, errBusy) {
+		return nil, e.busy(h)
+	}
+	return release, err
+}
+
+// tryTarget takes the run's target for as long as release is not called: a
 // component exclusively and its environment shared, or the whole environment
 // exclusively. The locks exclude the runs of this machine's operator only; two
 // machines meet at the store's check-and-set.
-func (e *Engine) lockTarget(h Header) (release func(), err error) {
+func (e *Engine) tryTarget(h Header) (release func(), err error) {
 	owner := h.Project
 	if owner == "" {
 		owner = h.Root
@@ -50,7 +81,7 @@ func (e *Engine) lockTarget(h Header) (release func(), err error) {
 	}
 	release()
 	if errors.Is(err, errBusy) {
-		return nil, e.busy(h)
+		return nil, err
 	}
 	return nil, diskError(err, "lock "+target(h))
 }
