@@ -176,7 +176,7 @@ func (a *app) checkInput(ctx context.Context, w *playbooks.World, o checkOptions
 		}
 	}
 	if o.changed {
-		if in.Changed, err = check.Changed(ctx, w.Project.Root, a.Environ()); err != nil {
+		if in.Changed, err = check.ReadChanges(ctx, w.Project.Root, a.Environ()); err != nil {
 			return in, err
 		}
 	}

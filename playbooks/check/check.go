@@ -100,9 +100,9 @@ type Input struct {
 	Project    *config.Project
 	Components []string // none: all
 	Rules      []string // none: all; layer-unreadable is always among them
-	// Changed limits the findings to those that these files (relative, with
-	// slashes) can have brought; nil: no limit.
-	Changed  map[string]bool
+	// Changed limits the findings to those that a changed file can have brought;
+	// nil: no limit.
+	Changed  *Changes
 	Baseline *Baseline // findings that are known already; nil: none
 	Live     []Live    // none: files only
 }
@@ -181,8 +181,8 @@ func (r *Report) choose(in Input, severity map[string]Severity) {
 	r.Findings = kept
 }
 
-func (f Finding) touches(changed map[string]bool) bool {
-	return changed[f.File] || slices.ContainsFunc(f.related, func(file string) bool { return changed[file] })
+func (f Finding) touches(changed *Changes) bool {
+	return changed.Has(f.File) || slices.ContainsFunc(f.related, changed.Has)
 }
 
 // findings returns everything that was found, by place, each thing once: two

@@ -45,18 +45,24 @@ func debugName(name string) bool {
 	return slices.Contains([]string{"APP_DEBUG", "DEBUG", "DJANGO_DEBUG", "FLASK_DEBUG"}, name)
 }
 
-// secretName is secret.Sensitive without the names of what surrounds a secret:
-// how long it lives, which kind it is.
+// secretName tells whether a variable's value is a secret by the word that its
+// name ends with: SECRET_KEY and SECRET_KEY_PREVIOUS are, TOKEN_TYPE and CACHE_KEY
+// are not.
 func secretName(name string) bool {
 	words := strings.Split(strings.ToUpper(name), "_")
-	last := words[len(words)-1]
-	if slices.Contains([]string{
-		"ALGORITHM", "COUNT", "DAYS", "ENABLED", "EXPIRE", "EXPIRY", "FILE", "HEADER", "HOURS", "ID", "LENGTH", "LIFETIME", "MINUTES", "MODE", "NAME",
-		"PATH", "PREFIX", "PROVIDER", "ROUNDS", "SCHEME", "SECONDS", "SIZE", "TTL", "TYPE", "URL", "USER", "USERNAME", "VERSION",
-	}, last) {
-		return false
+	for len(words) > 1 && slices.Contains([]string{"B64", "BASE", "BASE64", "CURRENT", "NEW", "NEXT", "OLD", "PREVIOUS", "PRIMARY", "SECONDARY"}, words[len(words)-1]) {
+		words = words[:len(words)-1]
 	}
-	return secret.Sensitive(name)
+	last := words[len(words)-1]
+	switch last {
+	case "AUTH", "JWT", "SIGNATURE", "SIGNING", "WEBHOOK":
+		return false
+	case "KEY", "KEYS":
+		if len(words) > 1 && slices.Contains([]string{"CACHE", "FOREIGN", "GROUP", "INDEX", "PARTITION", "PRIMARY", "PUBLIC", "ROUTING", "SITE", "SORT"}, words[len(words)-2]) {
+			return false
+		}
+	}
+	return secret.Sensitive(last) && !isPublic(name)
 }
 
 func isDevelopmentWord(s string) bool {

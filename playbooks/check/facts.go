@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,6 +29,7 @@ type project struct {
 	components []*component
 	all        []*component // also those that are not asked about: they share files
 	envs       []string     // named environments, and one stand-in for each pattern
+	readers    func() *readers
 	found      []Finding
 	notes      []string
 
@@ -140,6 +142,7 @@ func newProject(in Input) *project {
 		templates, codes, examples = append(templates, v.Template), append(codes, v.Code), append(examples, v.Example)
 		policies, composes, dotenvs = append(policies, v.Policy), append(composes, v.Compose), append(dotenvs, v.Dotenv...)
 	}
+	p.readers = sync.OnceValue(func() *readers { return newReaders(p.all) })
 	p.templates = load(p, templates, layer.ParseTemplate)
 	p.codes = load(p, codes, newCode)
 	p.examples = load(p, examples, layer.ParseExample)

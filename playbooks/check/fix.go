@@ -113,15 +113,10 @@ func exampleLine(f *python.Field, vault bool) (line, comment string) {
 	if e, ok := f.Extra["example"]; ok {
 		value = textOf(e)
 	}
-	quoted, err := dotenv.Quote(secret.New(value))
-	if err == nil {
-		value = quoted.Reveal() //nolint:forbidigo // a default of the source code, no secret
-	} else {
-		value = ""
-	}
+	value, ok := exampleValue(value)
 	line = f.Canonical + "=" + value
-	if value == "" && !f.Required && slices.Contains([]python.Kind{python.Bool, python.Dict, python.Enum, python.Float, python.Int, python.List, python.Literal, python.Nested, python.URL}, f.Kind) {
-		line = "# " + line // empty it would be no value of its type
+	if !ok || value == "" && !f.Required && slices.Contains([]python.Kind{python.Bool, python.Dict, python.Enum, python.Float, python.Int, python.List, python.Literal, python.Nested, python.URL}, f.Kind) {
+		line = "# " + line // set but empty it would be no value of its type, or another than the default
 	}
 	comment = strings.Join(strings.Fields(f.Description), " ")
 	if comment == "" {
@@ -138,6 +133,17 @@ func exampleLine(f *python.Field, vault bool) (line, comment string) {
 		comment += " [OPTIONAL]"
 	}
 	return line, "# " + comment
+}
+
+// exampleValue writes a value as every reader reads it, else as those of a .env
+// beside a compose file do; false where there is no such way.
+func exampleValue(value string) (string, bool) {
+	for _, readers := range [][]dotenv.Dialect{nil, {dotenv.Compose, dotenv.Python, dotenv.Sh}, {dotenv.Compose, dotenv.Python}} {
+		if quoted, err := dotenv.Quote(secret.New(value), readers...); err == nil {
+			return quoted.Reveal(), true //nolint:forbidigo // a default of the source code, no secret
+		}
+	}
+	return "", false
 }
 
 func (c *component) addExample(fix *Fix, f Finding) *Fixed {

@@ -3,6 +3,8 @@ package check
 import (
 	"bytes"
 	"context"
+	"crypto/sha1" //nolint:gosec // git names contents by it
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,8 +15,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"envctl/internal/fault"
+	"envctl/internal/layer"
 	"envctl/providers/dotenv"
 )
 
@@ -35,15 +39,16 @@ func (p *project) checkTracked() {
 	if errors.Is(err, fs.ErrNotExist) {
 		return // nothing was ever added
 	}
-	var tracked []string
+	var tracked []indexEntry
 	if err == nil {
-		tracked, err = indexPaths(data, func(name string) bool { return strings.HasPrefix(path.Base(name), ".env") || p.isDotenv(top, name) })
+		tracked, err = readIndex(data, func(name string) bool { return strings.HasPrefix(path.Base(name), ".env") || p.isDotenv(top, name) })
 	}
 	if err != nil {
 		p.notes = append(p.notes, "git's index could not be read: dotenv-tracked was not asked ("+err.Error()+")")
 		return
 	}
-	for _, name := range tracked {
+	for _, entry := range tracked {
+		name := entry.path
 		rel, err := filepath.Rel(p.Root, filepath.Join(top, filepath.FromSlash(name)))
 		if err != nil || !filepath.IsLocal(rel) {
 			continue
@@ -130,27 +135,47 @@ func Top(dir string) string {
 	return top
 }
 
-// indexPaths returns the paths of a git index (versions 2 to 4) that want
+// indexEntry is a file as git's index knows it.
+type indexEntry struct {
+	path           string
+	seconds, nanos uint32 // of the last change that git saw
+	size           uint32
+	oid            []byte
+}
+
+// readIndex returns the entries of a git index (versions 2 to 4) whose path want
 // takes.
-func indexPaths(data []byte, want func(string) bool) ([]string, error) {
-	bad := errors.New("not an index of version 2, 3 or 4")
-	if len(data) < 12 || string(data[:4]) != "DIRC" {
+func readIndex(data []byte, want func(string) bool) ([]indexEntry, error) {
+	out, err := readIndexOf(data, sha1.Size, want)
+	if err != nil { // with the other hash an entry has another length
+		if other, oerr := readIndexOf(data, sha256.Size, want); oerr == nil {
+			return other, nil
+		}
+	}
+	return out, err
+}
+
+var errSplit = errors.New("it is split or sparse")
+
+func readIndexOf(data []byte, hash int, want func(string) bool) ([]indexEntry, error) {
+	bad := errors.New("it is no index of version 2, 3 or 4")
+	if len(data) < 12+hash || string(data[:4]) != "DIRC" {
 		return nil, bad
 	}
 	version, count := binary.BigEndian.Uint32(data[4:]), int(binary.BigEndian.Uint32(data[8:]))
 	if version < 2 || version > 4 {
 		return nil, bad
 	}
-	var out []string
+	var out []indexEntry
 	name := []byte{}
 	pos := 12
 	for range count {
 		start := pos
-		if pos+62 > len(data) {
+		if pos+42+hash > len(data) {
 			return nil, bad
 		}
-		flags := binary.BigEndian.Uint16(data[pos+60:])
-		pos += 62
+		flags := binary.BigEndian.Uint16(data[pos+40+hash:])
+		pos += 42 + hash
 		if version >= 3 && flags&0x4000 != 0 {
 			pos += 2
 		}
@@ -177,15 +202,17 @@ func indexPaths(data []byte, want func(string) bool) ([]string, error) {
 			pos = start + (pos-1-start+8)/8*8
 		}
 		if s := string(name); want(s) {
-			out = append(out, s)
+			e := data[start:]
+			out = append(out, indexEntry{
+				path: s, seconds: binary.BigEndian.Uint32(e[8:]), nanos: binary.BigEndian.Uint32(e[12:]), size: binary.BigEndian.Uint32(e[36:]), oid: e[40 : 40+hash],
+			})
 		}
 	}
-	for pos+8 <= len(data)-20 { // extensions: one that is not a capital letter's must be understood
-		size := int(binary.BigEndian.Uint32(data[pos+4:]))
+	for pos+8 <= len(data)-hash { // extensions: one in small letters must be understood
 		if data[pos] < 'A' || data[pos] > 'Z' {
-			return out, fmt.Errorf("it is split or sparse (%q)", string(data[pos:pos+4]))
+			return nil, errSplit
 		}
-		pos += 8 + size
+		pos += 8 + int(binary.BigEndian.Uint32(data[pos+4:]))
 	}
 	return out, nil
 }
@@ -207,32 +234,65 @@ func offsetVarint(b []byte) (value, n int) {
 	return 0, 0
 }
 
-// Changed returns the files, relative to root, that differ from HEAD or that git
-// does not know yet. It asks git's plumbing, which compares without running the
-// filters, hooks and monitors that a repository's configuration may name.
-// Usage outside of a checkout, Unavailable where git does not answer.
-func Changed(ctx context.Context, root string, env []string) (map[string]bool, error) {
+// Changes are the files that differ from HEAD, or that git does not know yet.
+type Changes struct {
+	root  string // of the project
+	names map[string]bool
+	index map[string]indexEntry
+	// written is when git wrote its index: it saw a file that is older as it is.
+	written time.Time
+}
+
+// ReadChanges asks git's plumbing what is staged and what is new, and compares the
+// other files itself: git would run the filters, hooks and monitors that a
+// repository's configuration names. Usage outside of a checkout, Unavailable where
+// git does not answer.
+func ReadChanges(ctx context.Context, root string, env []string) (*Changes, error) {
 	const op = "check --changed"
-	if _, dir := workTree(root); dir == "" {
+	top, dir := workTree(root)
+	if dir == "" {
 		return nil, fault.New(fault.Usage, op, "this is no git checkout", "run envctl check without --changed")
 	}
-	base := []string{"-C", root, "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false"}
-	ask := func(args ...string) ([]string, error) {
-		cmd := exec.CommandContext(ctx, "git", append(slices.Clone(base), args...)...)
-		cmd.Env = append(slices.Clone(env), "GIT_OPTIONAL_LOCKS=0", "GIT_EXTERNAL_DIFF=")
-		out, err := cmd.Output()
-		if err != nil {
-			return nil, err
+	out := &Changes{root: root, names: map[string]bool{}, index: map[string]indexEntry{}}
+	prefix, err := filepath.Rel(top, root)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, op, "")
+	}
+	index := filepath.Join(dir, "index")
+	if st, err := os.Stat(index); err == nil {
+		out.written = st.ModTime()
+	}
+	data, err := os.ReadFile(index) //nolint:gosec // git's own file
+	if err == nil {
+		entries, rerr := readIndex(data, func(string) bool { return true })
+		if rerr != nil {
+			return nil, fault.New(fault.Unavailable, op, "git's index cannot be read: "+rerr.Error(), "run envctl check without --changed")
 		}
-		return strings.FieldsFunc(string(out), func(r rune) bool { return r == 0 }), nil
+		for _, e := range entries {
+			rel, inside := e.path, true
+			if prefix != "." {
+				rel, inside = strings.CutPrefix(e.path, filepath.ToSlash(prefix)+"/")
+			}
+			if inside {
+				out.index[rel] = e
+			}
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.Unavailable, op, "git's index cannot be read", "run git status to see why")
+	}
+	ask := func(args ...string) ([]string, error) {
+		args = append([]string{"-C", root, "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never"}, args...)
+		cmd := exec.CommandContext(ctx, "git", args...) //nolint:gosec // fixed words
+		cmd.Env = append(slices.Clone(env), "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1")
+		answer, err := cmd.Output()
+		return strings.FieldsFunc(string(answer), func(r rune) bool { return r == 0 }), err
 	}
 	head := "HEAD"
 	if _, err := ask("rev-parse", "--verify", "--quiet", head); err != nil {
 		head = "4b825dc642cb6eb9a060e54bf8d69288fbee4904" // the empty tree: there is no commit yet
 	}
-	out := map[string]bool{}
 	for _, args := range [][]string{
-		{"diff-index", "--name-only", "--relative", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all", "-z", head},
+		{"diff-index", "--cached", "--name-only", "--relative", "--no-ext-diff", "--ignore-submodules=all", "-z", head},
 		{"ls-files", "--others", "--exclude-standard", "-z"},
 	} {
 		names, err := ask(args...)
@@ -240,8 +300,47 @@ func Changed(ctx context.Context, root string, env []string) (map[string]bool, e
 			return nil, fault.New(fault.Unavailable, op, "git does not say what changed", "run git status to see why")
 		}
 		for _, n := range names {
-			out[n] = true
+			out.names[n] = true
 		}
 	}
 	return out, nil
+}
+
+// Has tells whether a file, relative to the project, changed.
+func (c *Changes) Has(rel string) bool {
+	if rel == "" {
+		return false
+	}
+	if changed, known := c.names[rel]; known {
+		return changed
+	}
+	e, tracked := c.index[rel]
+	c.names[rel] = tracked && c.differs(rel, e)
+	return c.names[rel]
+}
+
+// differs compares a file with what the index has of it: by time and size, as git
+// does, and by content where the file was touched since.
+func (c *Changes) differs(rel string, e indexEntry) bool {
+	file := filepath.Join(c.root, filepath.FromSlash(rel))
+	st, err := os.Lstat(file)
+	if err != nil {
+		return true
+	}
+	t := st.ModTime()
+	same := t.Unix() == int64(e.seconds) && uint32(st.Size()) == e.size && (e.nanos == 0 || uint32(t.Nanosecond()) == e.nanos) //nolint:gosec // git keeps 32 bits
+	if same && t.Before(c.written) {
+		return false
+	}
+	if !st.Mode().IsRegular() || st.Size() > layer.MaxSize || len(e.oid) != sha1.Size {
+		return !same
+	}
+	data, err := os.ReadFile(file) //nolint:gosec // a file of the project
+	if err != nil {
+		return true
+	}
+	sum := sha1.New() //nolint:gosec // git's name for the content
+	fmt.Fprintf(sum, "blob %d\x00", len(data))
+	_, _ = sum.Write(data) // a hash does not fail
+	return !bytes.Equal(sum.Sum(nil), e.oid)
 }

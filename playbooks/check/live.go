@@ -168,8 +168,14 @@ func (p *project) uses(env string, own func(*component) naming.Path) (map[storeK
 			text, ok := t.Resolve(c.templateEnv(env))
 			text, _, _ = strings.Cut(text, "?")
 			path, err := naming.ParsePath(p.Vault.Mount, strings.Trim(text, "/"))
-			if ok && err == nil && path.Project == p.Name && p.isEnvironment(path.Environment) {
+			known := ok && !slices.ContainsFunc(t.Envs, func(e string) bool { return !ownEnv(e) })
+			if known && err == nil && path.Project == p.Name && p.isEnvironment(path.Environment) {
 				resolved[t.Pattern] = path
+			}
+			if !known { // it may be anyone's
+				for _, o := range p.all {
+					spread[own(o)] = true
+				}
 			}
 		}
 		for _, sp := range c.template.Spreads {

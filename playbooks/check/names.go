@@ -189,36 +189,73 @@ func (c *component) exampleNotInCode() {
 	}
 }
 
-// known tells whether anything in the project reads or makes a variable: code,
-// templates, generators, recipes, compose files, or a program outside.
+// readers are all names that something in the project reads or makes.
+type readers struct {
+	names map[string]bool
+	open  []*code // those with fields that take any name with a prefix
+	any   bool    // a layer was not read in full, or reads every name there is
+}
+
+// newReaders collects names: of code, templates, generators, recipes and compose files.
+func newReaders(all []*component) *readers {
+	r := &readers{names: map[string]bool{}}
+	for _, c := range all {
+		if c.config.Code != "" && (c.code == nil || !c.code.complete) || c.config.Template != "" && c.template == nil {
+			r.any = true // it may be one of the names that could not be read
+		}
+		if c.code != nil {
+			for n := range c.code.fields {
+				r.names[n] = true
+			}
+			for n := range c.code.extraKeys() {
+				r.names[n] = true
+			}
+			if len(c.code.open) > 0 {
+				r.open = append(r.open, c.code)
+			}
+		}
+		if t := c.template; t != nil {
+			r.any = r.any || len(t.Spreads) > 0
+			for _, v := range t.Variables {
+				r.names[v.Name] = true
+			}
+			for _, in := range t.Inputs {
+				r.names[in.Key] = true
+			}
+			for _, e := range t.Envs {
+				r.names[e] = true
+			}
+		}
+		for n := range c.config.Generate {
+			r.names[n] = true
+		}
+		for _, recipe := range c.config.Rotate {
+			r.names[recipe.Value.Variable], r.names[recipe.Value.Previous] = true, true
+		}
+		if c.compose != nil {
+			for n := range c.compose.names {
+				r.names[n] = true
+			}
+		}
+	}
+	return r
+}
+
+// known tells whether anything in the project, or a program outside, reads a
+// variable.
 func (c *component) known(name string) bool {
-	if slices.ContainsFunc(expectedExtras(), func(p string) bool { return strings.HasPrefix(name, p) }) {
+	r := c.readers()
+	if r.any || r.names[name] || slices.ContainsFunc(expectedExtras(), func(p string) bool { return strings.HasPrefix(name, p) }) {
 		return true
 	}
-	for _, o := range c.all {
-		if o.config.Code != "" && (o.code == nil || !o.code.complete) {
-			return true // it may be one of the names that could not be read
-		}
-		if o.code != nil && (o.code.field(name) != nil || o.code.extraKeys()[name]) {
-			return true
-		}
-		if o.template != nil && (len(o.template.Spreads) > 0 || slices.ContainsFunc(o.template.Variables, func(v layer.TemplateVariable) bool { return v.Name == name }) ||
-			slices.ContainsFunc(o.template.Inputs, func(in layer.Input) bool { return in.Key == name }) || slices.Contains(o.template.Envs, name)) {
-			return true
-		}
-		if _, ok := o.config.Generate[name]; ok {
-			return true
-		}
-		for _, r := range o.config.Rotate {
-			if r.Value.Variable == name || r.Value.Previous == name {
+	if upper := strings.ToUpper(name); r.names[upper] {
+		for _, o := range c.all {
+			if o.code != nil && o.code.field(name) != nil {
 				return true
 			}
 		}
-		if o.compose != nil && o.compose.names[name] {
-			return true
-		}
 	}
-	return false
+	return slices.ContainsFunc(r.open, func(k *code) bool { return k.field(name) != nil })
 }
 
 // extraKeys are the names that json_schema_extra lists beside a field's own.
@@ -283,27 +320,30 @@ func (c *component) namesOf(name string) []string {
 	return []string{name}
 }
 
-// rendered tells whether the template, or another component's that goes with
-// the same example or code, renders one of the names.
+// rendered tells whether a template that goes with the same example or code
+// renders one of the names; for a name that the component's own code does not
+// read, whether any template of the project renders it or is made of it.
 func (c *component) rendered(names []string) bool {
+	reads := c.code != nil && slices.ContainsFunc(names, func(n string) bool { return c.code.field(n) != nil })
 	for _, o := range c.all {
 		same := o == c || c.config.Example != "" && clean(o.config.Example) == clean(c.config.Example) || c.config.Code != "" && clean(o.config.Code) == clean(c.config.Code)
-		if !same {
+		switch {
+		case !same && reads:
 			continue
-		}
-		if o.config.Template != "" && o.template == nil {
+		case o.config.Template != "" && o.template == nil:
 			return true // unknown, and reported
-		}
-		if o.template == nil {
+		case o.template == nil:
 			continue
-		}
-		if len(o.template.Spreads) > 0 && o != c {
+		case len(o.template.Spreads) > 0 && o != c:
 			return true
 		}
 		for _, v := range o.template.Variables {
 			if slices.Contains(names, v.Name) || slices.Contains(names, strings.ToUpper(v.Name)) {
 				return true
 			}
+		}
+		if !reads && slices.ContainsFunc(o.template.Inputs, func(in layer.Input) bool { return slices.Contains(names, in.Key) }) {
+			return true
 		}
 	}
 	return false

@@ -9,9 +9,11 @@ import (
 
 	"github.com/hashicorp/hcl/hcl/ast"
 	"github.com/hashicorp/hcl/hcl/parser"
+	hclstrconv "github.com/hashicorp/hcl/hcl/strconv"
 	"github.com/hashicorp/hcl/hcl/token"
 
 	"envctl/internal/fault"
+	"envctl/internal/layer"
 	"envctl/naming"
 )
 
@@ -31,6 +33,9 @@ func (g grant) can(c string) bool { return slices.Contains(g.capabilities, c) }
 // Vault would refuse.
 func parsePolicy(rel string, src []byte) (*policy, error) {
 	op := "read policy " + rel
+	if tooDeep(src) {
+		return nil, fault.Newf(fault.Invalid, op, "", "nested deeper than %d levels", layer.MaxDepth)
+	}
 	f, err := parser.Parse(src)
 	if err != nil {
 		line, message := 0, err.Error()
@@ -91,14 +96,31 @@ func (p *policy) grant(item *ast.ObjectItem, at int) {
 	p.grants = append(p.grants, g)
 }
 
-// text returns what a token says. Its Value panics on what is no literal.
+// text returns what a token says.
 func text(t token.Token) string {
 	if t.Type == token.STRING {
-		if s, ok := t.Value().(string); ok {
+		if s, err := hclstrconv.Unquote(t.Text); err == nil {
 			return s
 		}
 	}
 	return strings.Trim(t.Text, `"`)
+}
+
+// tooDeep tells whether brackets nest deeper than any policy's do: the parser
+// recurses into them.
+func tooDeep(src []byte) bool {
+	depth := 0
+	for _, c := range src {
+		switch c {
+		case '{', '[':
+			if depth++; depth > layer.MaxDepth {
+				return true
+			}
+		case '}', ']':
+			depth--
+		}
+	}
+	return false
 }
 
 // standing matches what stands for an environment in a policy that is filled in
@@ -239,7 +261,7 @@ func (c *component) policyPaths(file string) {
 		envs = []string{""}
 	}
 	for _, p := range c.template.Paths {
-		if p.Opaque {
+		if p.Opaque || slices.ContainsFunc(p.Envs, func(e string) bool { return !ownEnv(e) }) {
 			continue
 		}
 		for _, env := range envs {
@@ -249,7 +271,7 @@ func (c *component) policyPaths(file string) {
 				path, _ = p.Resolve(c.templateEnv(standIn))
 				path, _, _ = strings.Cut(strings.Trim(strings.TrimSpace(path), "/"), "?")
 			}
-			if c.policy.reads(path) {
+			if c.policy.reads(path) || c.policy.reads(c.withData(path)) {
 				continue
 			}
 			of := ""
@@ -260,6 +282,7 @@ func (c *component) policyPaths(file string) {
 			if env != "" {
 				shown = path
 			}
+			shown = c.withData(shown)
 			c.add(Finding{
 				Rule: policyMissing, File: file, Line: 1,
 				Message: fmt.Sprintf("%s is not granted, and %s:%d reads it%s", shown, c.template.File, p.Line, of),
@@ -267,6 +290,16 @@ func (c *component) policyPaths(file string) {
 			}, c.template.File)
 		}
 	}
+}
+
+// withData returns the path that the API is asked for: the agent adds data/ to
+// the path of a KV v2 engine where it is missing.
+func (c *component) withData(path string) string {
+	rest, ok := strings.CutPrefix(path, c.Vault.Mount+"/")
+	if !ok || strings.HasPrefix(rest, "data/") {
+		return path
+	}
+	return c.Vault.Mount + "/data/" + rest
 }
 
 // standIn is an environment that no policy names.

@@ -120,7 +120,7 @@ func (c *component) disagreements(rel string, src []byte, readers []dotenv.Diale
 			c.add(Finding{
 				Rule: readersDisagree, Variable: e.Key, File: rel, Line: e.Line, Column: e.Column,
 				Message: fmt.Sprintf("%s reads one value here, %s %s", readerName(readers[0]), readerName(readers[i]), how), Fix: fix,
-			}, c.config.Compose, c.config.Code)
+			}, clean(c.config.Compose), clean(c.config.Code))
 			break
 		}
 	}
