@@ -8,7 +8,7 @@ func (a *app) commands() []*cli.Command {
 		a.initCommand(), a.demoCommand(), a.trustCommand(), a.storeCommand(), a.demoServeCommand(),
 
 		a.setCommand(), a.getCommand(), a.listCommand(), a.unsetCommand(), a.restoreCommand(), a.historyCommand(),
-		a.diffCommand(), a.rollbackCommand(), a.generateCommand(), a.importCommand(), a.exportCommand(), a.renderCommand(), a.runCommand(),
+		a.diffCommand(), a.rollbackCommand(), a.generateCommand(), a.editCommand(), a.importCommand(), a.exportCommand(), a.renderCommand(), a.runCommand(),
 
 		a.traceCommand(), a.checkCommand(),
 

@@ -9,7 +9,6 @@ import (
 
 	"envctl/internal/fault"
 	"envctl/internal/plan"
-	"envctl/internal/ui"
 	"envctl/playbooks"
 	"envctl/providers/formats"
 )
@@ -99,7 +98,6 @@ func (a *app) applyRows(ctx context.Context, w *playbooks.World, c *playbooks.Co
 
 // showRows shows what each key would become.
 func (a *app) showRows(file string, rows []playbooks.ImportRow) {
-	tones := map[string]ui.Tone{"added": ui.Good, "changed": ui.Caution, "removed": ui.Bad, "refused": ui.Bad}
 	same := 0
 	for _, r := range rows {
 		if r.State == "unchanged" {
@@ -117,7 +115,7 @@ func (a *app) showRows(file string, rows []playbooks.ImportRow) {
 		case r.New != "":
 			detail = fmt.Sprintf("  (%s)", short(r.New))
 		}
-		a.ui.Note("  %s %s%s", a.ui.Paint(tones[r.State], fmt.Sprintf("%-9s", r.State)), r.Key, detail)
+		a.ui.Note("  %-9s %s%s", r.State, r.Key, detail)
 	}
 	if same > 0 {
 		a.ui.Note("  %-9s %s", "unchanged", howMany(same, "key", "keys"))

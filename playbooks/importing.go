@@ -35,6 +35,9 @@ type Comparison struct {
 	key     secret.Key
 }
 
+// Version is the version that was compared; 0 for a new path.
+func (c *Comparison) Version() int { return int(c.current.Version) }
+
 // Refused returns the rows that cannot be written.
 func (c *Comparison) Refused() []ImportRow {
 	var out []ImportRow
