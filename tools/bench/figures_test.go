@@ -90,6 +90,7 @@ func newBench(t *testing.T) *bench {
 	if b.envctl, err = filepath.Abs(b.envctl); err != nil {
 		t.Fatal(err)
 	}
+	b.envctl = installed(t, b.envctl)
 	return b
 }
 
@@ -164,7 +165,7 @@ func (b *bench) write(path, text string) {
 
 // start: what every command pays before it does anything.
 func (b *bench) start() {
-	vault := realtest.Tool(b.t, "vault")
+	vault := installed(b.t, realtest.Tool(b.t, "vault"))
 	for _, what := range []struct{ name, args string }{
 		{"start: --version", "--version"}, {"start: --help", "--help"}, {"start: completion", "__complete -- ge"},
 	} {
@@ -233,7 +234,7 @@ func (b *bench) counted(work string, c *counter, dir, stdin, token string, reque
 
 // vault: one read, one set and run with ten keys, against Vault's own client.
 func (b *bench) vault() {
-	server, vault := realtest.Vault(b.t), realtest.Tool(b.t, "vault")
+	server, vault := realtest.Vault(b.t), installed(b.t, realtest.Tool(b.t, "vault"))
 	env := b.env("VAULT_ADDR="+server.Addr, "VAULT_TOKEN="+server.RootToken)
 	dir := b.project("{staging: {store: vault}}")
 	values := map[string]any{}
@@ -285,7 +286,7 @@ func (b *bench) vault() {
 // embedded: one of a hundred keys, against sops with an age key.
 func (b *bench) embedded() {
 	work := Figure{Work: "read one of 100, no server", Measure: "CPU", Peer: "sops", Goal: 0.5}
-	sops, dir := realtest.Tool(b.t, "sops"), b.project("{staging: {store: local}}")
+	sops, dir := installed(b.t, realtest.Tool(b.t, "sops")), b.project("{staging: {store: local}}")
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		b.t.Fatal(err)
@@ -330,7 +331,7 @@ func (b *bench) embedded() {
 // against what the slowest of its sources takes alone.
 func (b *bench) trace() {
 	server, engine := realtest.Vault(b.t), realtest.Dockerd(b.t)
-	vault, docker := realtest.Tool(b.t, "vault"), realtest.Tool(b.t, "docker")
+	vault, docker := installed(b.t, realtest.Tool(b.t, "vault")), installed(b.t, realtest.Tool(b.t, "docker"))
 	dir, source := b.project("{staging: {store: vault}}"), build(b.t, "./source")
 	server.Do(http.MethodPost, "secret/data/bench/staging/app", map[string]any{"data": map[string]any{"API_KEY": "the-value"}})
 	b.write(filepath.Join(dir, ".env"), "OTHER=1\nAPI_KEY=the-value\n")
