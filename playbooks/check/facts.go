@@ -118,13 +118,6 @@ func (c *code) field(name string) *python.Field {
 	return nil
 }
 
-func (c *code) generation(f *python.Field) int {
-	if k := c.class[f.Class]; k != nil {
-		return k.Pydantic
-	}
-	return 2
-}
-
 func (c *code) ignoresEmpty(f *python.Field) bool {
 	k := c.class[f.Class]
 	return k != nil && k.IgnoreEmpty

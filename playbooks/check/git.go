@@ -35,7 +35,7 @@ func (p *project) checkTracked() {
 	if dir == "" {
 		return
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "index")) //nolint:gosec // git's own file
+	data, err := os.ReadFile(filepath.Join(dir, "index"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return // nothing was ever added
 	}
@@ -113,7 +113,7 @@ func workTree(dir string) (top, git string) {
 			return d, g
 		}
 		if err == nil {
-			data, rerr := os.ReadFile(g) //nolint:gosec // git's own file
+			data, rerr := os.ReadFile(g)
 			to, ok := strings.CutPrefix(strings.TrimSpace(string(data)), "gitdir:")
 			if rerr != nil || !ok {
 				return "", ""
@@ -262,7 +262,7 @@ func ReadChanges(ctx context.Context, root string, env []string) (*Changes, erro
 	if st, err := os.Stat(index); err == nil {
 		out.written = st.ModTime()
 	}
-	data, err := os.ReadFile(index) //nolint:gosec // git's own file
+	data, err := os.ReadFile(index)
 	if err == nil {
 		entries, rerr := readIndex(data, func(string) bool { return true })
 		if rerr != nil {
@@ -282,7 +282,7 @@ func ReadChanges(ctx context.Context, root string, env []string) (*Changes, erro
 	}
 	ask := func(args ...string) ([]string, error) {
 		args = append([]string{"-C", root, "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never"}, args...)
-		cmd := exec.CommandContext(ctx, "git", args...) //nolint:gosec // fixed words
+		cmd := exec.CommandContext(ctx, "git", args...)
 		cmd.Env = append(slices.Clone(env), "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1")
 		answer, err := cmd.Output()
 		return strings.FieldsFunc(string(answer), func(r rune) bool { return r == 0 }), err
@@ -328,14 +328,14 @@ func (c *Changes) differs(rel string, e indexEntry) bool {
 		return true
 	}
 	t := st.ModTime()
-	same := t.Unix() == int64(e.seconds) && uint32(st.Size()) == e.size && (e.nanos == 0 || uint32(t.Nanosecond()) == e.nanos) //nolint:gosec // git keeps 32 bits
+	same := t.Unix() == int64(e.seconds) && uint32(st.Size()) == e.size && (e.nanos == 0 || uint32(t.Nanosecond()) == e.nanos)
 	if same && t.Before(c.written) {
 		return false
 	}
 	if !st.Mode().IsRegular() || st.Size() > layer.MaxSize || len(e.oid) != sha1.Size {
 		return !same
 	}
-	data, err := os.ReadFile(file) //nolint:gosec // a file of the project
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return true
 	}

@@ -48,7 +48,9 @@ func (s *shelf) fetch(ctx context.Context, paths []naming.Path) error {
 	for _, path := range paths {
 		s.mu.Lock()
 		_, done := s.have[path]
-		s.have[path] = s.have[path]
+		if !done {
+			s.have[path] = held{}
+		}
 		s.mu.Unlock()
 		if done {
 			continue
@@ -112,7 +114,7 @@ func (p *project) checkLive(ctx context.Context, live Live) error {
 	own := func(c *component) naming.Path {
 		return naming.Path{Project: p.Name, Environment: live.Environment.Name, Component: c.name}
 	}
-	uses, spread := p.uses(live.Environment.Name, own)
+	uses, spread := p.uses(ctx, live.Environment.Name, own)
 	var paths []naming.Path
 	add := func(path naming.Path) {
 		paths = append(paths, path)
@@ -145,7 +147,7 @@ type storeKey struct {
 
 // uses returns who reads which key in an environment, and the paths of which
 // every key is read.
-func (p *project) uses(env string, own func(*component) naming.Path) (map[storeKey][]use, map[naming.Path]bool) {
+func (p *project) uses(ctx context.Context, env string, own func(*component) naming.Path) (map[storeKey][]use, map[naming.Path]bool) {
 	out, spread := map[storeKey][]use{}, map[naming.Path]bool{}
 	wanted := func(c *component) bool { return slices.Contains(p.components, c) }
 	for _, c := range p.all {
@@ -191,7 +193,7 @@ func (p *project) uses(env string, own func(*component) naming.Path) (map[storeK
 				v := &c.template.Variables[i]
 				if slices.ContainsFunc(v.Inputs, func(x layer.Input) bool { return x.Path == in.Path && x.Key == in.Key }) {
 					emitted = true
-					out[k] = append(out[k], use{c: c, v: v, file: c.template.File, line: v.Line, column: v.Column, without: c.without(v, in) || !wanted(c)})
+					out[k] = append(out[k], use{c: c, v: v, file: c.template.File, line: v.Line, column: v.Column, without: c.without(ctx, v, in) || !wanted(c)})
 				}
 			}
 			if !emitted { // it only decides
@@ -204,11 +206,11 @@ func (p *project) uses(env string, own func(*component) naming.Path) (map[storeK
 
 // without tells whether a variable is sound when the store lacks a key: the
 // template guards it, and the code does not need it.
-func (c *component) without(v *layer.TemplateVariable, in layer.Input) bool {
+func (c *component) without(ctx context.Context, v *layer.TemplateVariable, in layer.Input) bool {
 	if v.HasDefault || v.Static || v.Conditional == layer.ByStore {
 		return true
 	}
-	out, err := c.render(context.Background(), c.standInEnv(), []layer.Input{in}, false)
+	out, err := c.render(ctx, c.standInEnv(), []layer.Input{in}, false)
 	if err != nil || problemPlaces(out)[place{v.Name, v.Line}] {
 		return false
 	}

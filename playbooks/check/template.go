@@ -34,7 +34,7 @@ func (c *component) checkTemplate(ctx context.Context) {
 		return
 	}
 	for _, p := range t.Problems {
-		c.add(c.templateFinding(p, ""), "")
+		c.add(c.templateFinding(p))
 	}
 	trials := c.tryTemplate(ctx)
 	for _, x := range trials {
@@ -161,11 +161,11 @@ func (c *component) templateProblems(x trial) {
 		if p.Rule == missingValue && strings.HasPrefix(p.Message, "<no value>") {
 			p.Message = "<no value>: it is read from where KV v2 keeps no keys; they are under .Data.data"
 		}
-		c.add(c.templateFinding(p, x.env))
+		c.add(c.templateFinding(p))
 	}
 }
 
-func (c *component) templateFinding(p layer.Problem, env string) Finding {
+func (c *component) templateFinding(p layer.Problem) Finding {
 	fix := map[string]string{
 		mergedLines:  "remove the - of the trim marker ({{- or -}}) between the two lines",
 		missingValue: fmt.Sprintf(`write {{ with .Data.data.KEY }}{{ printf "%%q" . }}{{ else }}"default"{{ end }} with the key's own name`),
@@ -230,7 +230,7 @@ func (c *component) halfOptional(ctx context.Context, x trial) {
 		for _, p := range out.Problems {
 			if p.Rule == missingValue {
 				p.Message = fmt.Sprintf("%s is optional elsewhere in the template, and without it this renders %s", in.Key, firstWord(p.Message))
-				c.add(c.templateFinding(p, x.env))
+				c.add(c.templateFinding(p))
 			}
 		}
 	}
