@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -77,17 +78,23 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 			e.Defer(func() { checkCanaryFiles(e, e.WorkDir) })
 			return os.MkdirAll(home, 0o700)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"expand":    expand,
-			"jsonenv":   jsonEnv,
-			"status":    status,
-			"nocanary":  noCanary,
-			"plain":     plain,
-			"jsonfield": jsonField,
-			"mode":      mode,
-			"pysecret":  pysecret,
-		},
+		Cmds: scriptCommands(),
 	})
+}
+
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	all := map[string]func(*testscript.TestScript, bool, []string){
+		"expand":    expand,
+		"jsonenv":   jsonEnv,
+		"status":    status,
+		"nocanary":  noCanary,
+		"plain":     plain,
+		"jsonfield": jsonField,
+		"mode":      mode,
+		"pysecret":  pysecret,
+	}
+	maps.Copy(all, vaultCommands())
+	return all
 }
 
 // status N CMD… runs a command and wants exit code N, and no canary in its output.
