@@ -64,7 +64,7 @@ type Config struct {
 	Bound   bool
 	Proxy   func(*url.URL) (*url.URL, error) // nil: none
 	Timeout time.Duration                    // of one call; 0: 10 s
-	Outage  time.Duration                    // how long the server may be away during Wait; 0: 1 min
+	Outage  time.Duration                    // how long the server may be away while a deployment is followed; 0: 1 min
 	Now     func() time.Time
 	Rand    io.Reader // nil: crypto/rand
 }

@@ -172,7 +172,11 @@ func edit(text secret.Value, r providers.Release) (secret.Value, error) {
 		src = e.Src
 	}
 	want[ManagedVariable] = secret.New(strings.Join(slices.Sorted(maps.Keys(r.Values)), ","))
-	for _, name := range slices.Sorted(maps.Keys(want)) {
+	names := slices.Sorted(maps.Keys(want))
+	slices.SortStableFunc(names, func(a, b string) int { // each change reads the whole text back: the long ones last
+		return want[a].Len()>>12 - want[b].Len()>>12
+	})
+	for _, name := range names {
 		if have[name].IsSet() && have[name].Equal(want[name]) {
 			continue
 		}

@@ -70,7 +70,7 @@ func (d *Deployer) record(ctx context.Context, op, id, title string) (*record, e
 
 // Wait follows dep's job through the queue to its record's end, makes sure that
 // the text is still the release's, and waits for the containers: "done" only
-// means that docker compose ended well. A server that is away is waited for
+// means that docker compose ended well. A server that is away meanwhile is waited for
 // (Config.Outage). Errors: No (the deployment failed, was cancelled or got lost;
 // a container is not up), Conflict (someone changed the text meanwhile), Denied,
 // Unavailable, Interrupted.
