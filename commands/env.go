@@ -19,11 +19,17 @@ import (
 
 func (a *app) envCommand() *cli.Command {
 	return &cli.Command{
-		Name: "env", Usage: "List, create, show and compare environments", Category: "playbooks",
-		Subcommands: []*cli.Command{
+		Name: "env", Usage: "List, create, show, compare, promote and delete environments", Category: "playbooks",
+		Subcommands: append([]*cli.Command{
 			{
 				Name: "list", Usage: "List the project's environments",
-				Action: a.action(0, 0, func(context.Context, *cli.Context) error { return a.envList() }),
+				Flags: []cli.Flag{&cli.BoolFlag{Name: "expired", Usage: "ask the stores for ephemeral ones whose time is over"}},
+				Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
+					if c.Bool("expired") {
+						return a.envExpired(ctx)
+					}
+					return a.envList()
+				}),
 			},
 			{
 				Name: "create", Usage: "Create an environment, whole: entry, paths, values, deploy, verify", ArgsUsage: "NAME",
@@ -31,11 +37,14 @@ func (a *app) envCommand() *cli.Command {
 					&cli.BoolFlag{Name: "allow-missing", Usage: "create it although values are missing"},
 					&cli.StringFlag{Name: "from", Usage: "copy the non-secrets of `ENV`, with names adapted"},
 					&cli.BoolFlag{Name: "no-deploy", Usage: "write only"},
+					&cli.StringFlag{Name: "ttl", Usage: "it is ephemeral and lives for `DURATION`, e.g. 72h or 3d"},
 					&cli.StringFlag{Name: "values", Usage: "values as KEY=value lines in `FILE`, or - for standard input"},
+					&cli.BoolFlag{Name: "with-policy", Usage: "write its read-only policies, with the token in VAULT_ROOT_TOKEN"},
 				},
 				Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
 					return a.envCreate(ctx, playbooks.Creation{
 						Name: c.Args().First(), From: c.String("from"), AllowMissing: c.Bool("allow-missing"), NoDeploy: c.Bool("no-deploy"),
+						TTL: c.String("ttl"), WithPolicy: c.Bool("with-policy"),
 					}, c.String("values"))
 				}),
 			},
@@ -49,7 +58,7 @@ func (a *app) envCommand() *cli.Command {
 					return a.diff(ctx, c.Args().Get(0), c.Args().Get(1), c.Bool("all"), c.Bool("reveal"), c.Bool("exit-code"))
 				}),
 			},
-		},
+		}, a.envOperations()...),
 	}
 }
 
@@ -120,6 +129,9 @@ func (a *app) envCreate(ctx context.Context, c playbooks.Creation, values string
 		c.Ask = func(ctx context.Context, key, from string) (secret.Value, error) {
 			return a.ui.Ask().Hidden(ctx, key+" ("+from+")")
 		}
+	}
+	if c.Creator = w.User.Author; c.Creator == "" {
+		c.Creator = a.author()
 	}
 	p, err := w.CreateEnv(ctx, c)
 	if err != nil {

@@ -22,6 +22,9 @@ type Creation struct {
 	Values       map[string]secret.Value // given by the operator, by key or component.key
 	AllowMissing bool
 	NoDeploy     bool
+	TTL          string // how long it lives, e.g. 72h; "": what its entry says
+	Creator      string // who asked, for its paths' metadata
+	WithPolicy   bool   // write its policies, with the administrator's token
 	// Ask obtains a value that nothing else gives; nil where nobody can be asked.
 	Ask func(ctx context.Context, key, from string) (secret.Value, error)
 
@@ -54,7 +57,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 	if err := naming.CheckSegment("environment", c.Name); err != nil {
 		return nil, fault.Wrap(err, fault.Usage, "env create", "choose a name such as qa or pr-47")
 	}
-	edited, line, err := w.withEnvironment(c.Name, c.From)
+	edited, line, err := w.withEnvironment(c)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +73,8 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 	}
 	p := &plan.Plan{
 		Playbook: "env create", Project: w.Project.Name, Environment: c.Name,
-		Args: map[string]string{"name": c.Name, "from": c.From, "no_deploy": fmt.Sprint(c.NoDeploy), "allow_missing": fmt.Sprint(c.AllowMissing)},
+		Args: map[string]string{"name": c.Name, "from": c.From, "no_deploy": fmt.Sprint(c.NoDeploy), "allow_missing": fmt.Sprint(c.AllowMissing),
+			"ttl": c.TTL, "creator": clip(c.Creator), "with_policy": fmt.Sprint(c.WithPolicy)},
 	}
 	if e.Protected {
 		p.Confirm = c.Name
@@ -101,9 +105,14 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 			p.Args["given."+name+"."+k] = "true"
 		}
 		if c.wants("write."+name, len(filled.keys) > 0) {
-			change := Change{Target: t, Playbook: p.Playbook, Keys: filled.keys, Several: true, Make: filled.make, Again: "envctl " + op}
+			change := Change{Target: t, Playbook: p.Playbook, Keys: filled.keys, Several: true, Make: filled.make, Again: "envctl " + op, Was: filled.was}
 			writes = append(writes, w.writeStep(change, store, filled.current, nil))
 		}
+		marks, facts, err := w.marks(ctx, store, t, c, filled)
+		if err != nil {
+			return nil, err
+		}
+		writes, p.Facts = append(writes, marks...), append(p.Facts, facts...)
 		d, err := w.Deployer(e, name)
 		if err != nil {
 			return nil, err
@@ -135,6 +144,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 // filling is what one component's path gets.
 type filling struct {
 	current providers.Bundle
+	was     string // how the newest version was, when it was not live
 	keys    []string
 	make    func(providers.Bundle) (providers.Patch, error)
 	given   []string // keys whose values are kept nowhere but here
@@ -146,6 +156,11 @@ type filling struct {
 func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Creation, layers map[string]Layers) (filling, error) {
 	var f filling
 	cur, err := w.current(ctx, store, t)
+	if _, unknown := w.Project.Environment(c.Name); fault.Is(err, fault.Deleted, fault.Destroyed) && (unknown != nil || t.Environment.Ephemeral || c.rebuilt != nil) {
+		// Deleted with its environment, which begins anew.
+		cur, f.was, err = w.newest(ctx, store, w.Path(t))
+		f.facts = append(f.facts, plan.Fact{Label: "anew", Text: fmt.Sprintf("%s, whose version %d is %s", cur.Path, cur.Version, f.was)})
+	}
 	if err != nil {
 		return f, err
 	}
@@ -320,30 +335,36 @@ func adapt(v secret.Value, from, to string) secret.Value {
 
 // withEnvironment returns the project file with an entry for name, and the line
 // that was added; nil where the file has one already or a pattern matches.
-func (w *World) withEnvironment(name, from string) ([]byte, string, error) {
+func (w *World) withEnvironment(c Creation) ([]byte, string, error) {
+	name, from := c.Name, c.From
 	if _, err := w.Project.Environment(name); err == nil {
 		return nil, "", nil
 	}
-	settings := "{}"
+	var parts []string
+	if c.TTL != "" {
+		parts = append(parts, "ephemeral: true", "ttl: "+c.TTL)
+	}
+	if _, err := config.ParseDuration(c.TTL); c.TTL != "" && err != nil {
+		return nil, "", fault.Wrap(err, fault.Usage, "env create "+name, "give --ttl 72h, 3d or 30m")
+	}
 	if from != "" {
 		e, err := w.Project.Environment(from)
 		if err != nil {
 			return nil, "", err
 		}
-		var parts []string
 		if e.Store != w.Project.Store {
 			parts = append(parts, "store: "+e.Store)
 		}
 		if w.Project.Deploy == nil || e.Deploy != *w.Project.Deploy {
 			parts = append(parts, "deploy: {kind: "+e.Deploy.Kind+"}")
 		}
-		settings = "{" + strings.Join(parts, ", ") + "}"
 	}
-	edited, line, err := config.AddEnvironment(w.Project.Data, name, settings)
+	edited, line, err := config.AddEnvironment(w.Project.Data, name, "{"+strings.Join(parts, ", ")+"}")
 	return edited, line, err
 }
 
 // rebuildEnv makes the plan of a journaled env create again.
 func (w *World) rebuildEnv(ctx context.Context, h plan.Header) (*plan.Plan, error) {
-	return w.CreateEnv(ctx, Creation{Name: h.Args["name"], From: h.Args["from"], NoDeploy: h.Args["no_deploy"] == "true", AllowMissing: true, rebuilt: &h})
+	return w.CreateEnv(ctx, Creation{Name: h.Args["name"], From: h.Args["from"], NoDeploy: h.Args["no_deploy"] == "true", AllowMissing: true,
+		TTL: h.Args["ttl"], Creator: h.Args["creator"], WithPolicy: h.Args["with_policy"] == "true", rebuilt: &h})
 }

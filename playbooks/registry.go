@@ -90,14 +90,14 @@ func (w *World) Rollback(ctx context.Context, t Target, to providers.Version) (*
 	p := w.Path(t)
 	old, err := store.Read(ctx, p, to)
 	if err != nil {
-		return nil, err
+		return nil, fault.Wrap(err, fault.KindOf(err), "roll back "+p.String(), versions(ctx, store, p, t))
 	}
 	cur, was, err := w.newest(ctx, store, p)
 	if err != nil {
 		return nil, err
 	}
 	if cur.Version == to {
-		return nil, fault.Newf(fault.Usage, "roll back "+p.String(), "", "version %d is the newest already", to)
+		return nil, fault.Newf(fault.Usage, "roll back "+p.String(), versions(ctx, store, p, t), "version %d is the newest already", to)
 	}
 	patch, err := RollingBack(old)(cur)
 	if err != nil {
@@ -143,8 +143,8 @@ func (w *World) newest(ctx context.Context, store providers.Reader, p naming.Pat
 
 // Rebuild makes the plan of a journaled run again, for resume and undo.
 func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) {
-	if h.Playbook == "env create" { // its environment may not be in the file yet
-		return w.rebuildEnv(ctx, h)
+	if strings.HasPrefix(h.Playbook, "env ") { // its environment may not be in the file
+		return w.rebuildEnvironment(ctx, h)
 	}
 	e, err := w.Project.Environment(h.Environment)
 	if err != nil {

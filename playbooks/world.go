@@ -32,6 +32,9 @@ type World struct {
 	Store    func(e config.Environment) (providers.Store, error)
 	Runtime  func(e config.Environment) (providers.Runtime, error)
 	Deployer func(e config.Environment, component string) (providers.Deployer, error)
+	// Policies opens an environment's store with the administrator's token, for
+	// policies alone; Refused where the store has none.
+	Policies func(e config.Environment) (providers.Policies, error)
 	// OperatorKey is the operator's own fingerprint key.
 	OperatorKey func() (secret.Key, error)
 	// Resolve turns op:// references into values, all in one go.
