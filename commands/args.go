@@ -14,7 +14,7 @@ import (
 )
 
 // consents are the flags that no environment variable can give.
-var consents = []string{"accept", "confirm", "destroy", "raw", "reveal", "skip-verify", "yes"} //nolint:gochecknoglobals // a constant list
+var consents = []string{"accept", "confirm", "delete", "destroy", "raw", "reveal", "skip-verify", "yes"} //nolint:gochecknoglobals // a constant list
 
 // given is one flag as typed.
 type given struct {

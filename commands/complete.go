@@ -192,11 +192,11 @@ func (a *app) arguments(command string, have []string, flags map[string]string) 
 		if len(have) == 0 {
 			return a.services()
 		}
-	case "diff", "env diff":
+	case "diff", "env diff", "env promote":
 		if len(have) < 2 {
 			return a.environments()
 		}
-	case "env show", "env create":
+	case "env create", "env delete", "env show":
 		if len(have) == 0 {
 			return a.environments()
 		}

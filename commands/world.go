@@ -104,6 +104,7 @@ func (a *app) wire(file string) (*playbooks.World, error) {
 			return docker.New(docker.Config{Host: host, CertDir: a.Getenv("DOCKER_CERT_PATH"), Env: a.Getenv})
 		})
 	}
+	w.Policies = a.policiesOnce(w, resolver)
 	w.Deployer = func(e config.Environment, component string) (providers.Deployer, error) {
 		return a.openDeployer(w, e, component)
 	}

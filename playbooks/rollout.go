@@ -62,9 +62,13 @@ func (w *World) rollout(t Target, d providers.Deployer, several bool, wrote *wri
 				if r[fieldMarker] == "" && !deployed {
 					return nil // someone else's
 				}
+				if remover, ok := d.(providers.Remover); ok && r[fieldMarker] == "" {
+					_, err := remover.Remove(ctx, w.bare(t), false)
+					return err
+				}
 				if r[fieldMarker] == "" {
 					return fault.Newf(fault.Refused, "undo the deploy of "+t.Component+" in "+t.Environment.Name,
-						"stop and remove them, then envctl undo again", "nothing of it ran before, and envctl cannot stop what runs now: %s", list(names))
+						"stop and remove them, then undo again", "nothing of it ran before, and what runs now has to be stopped by hand: %s", list(names))
 				}
 				if _, err := w.release(ctx, t, d); err != nil {
 					return err
