@@ -74,6 +74,21 @@ func (w *World) current(ctx context.Context, s providers.Reader, t Target) (prov
 	return b, err
 }
 
+// versions says which versions of a path can be gone back to.
+func versions(ctx context.Context, s providers.Reader, p naming.Path, t Target) string {
+	revisions, err := s.History(ctx, p)
+	var live []string
+	for i := 0; err == nil && i+1 < len(revisions); i++ {
+		if r := revisions[i]; !r.Deleted && !r.Destroyed {
+			live = append(live, strconv.Itoa(int(r.Version)))
+		}
+	}
+	if len(live) == 0 {
+		return "look with envctl list" + t.on() + ": it has no earlier version"
+	}
+	return "choose one of the versions " + list(live) + ": run envctl rollback --to " + live[len(live)-1] + t.on()
+}
+
 // reviving says how a path whose newest version is gone is brought back.
 func reviving(ctx context.Context, s providers.Reader, p naming.Path, t Target) string {
 	revisions, err := s.History(ctx, p)
@@ -82,7 +97,7 @@ func reviving(ctx context.Context, s providers.Reader, p naming.Path, t Target) 
 			return fmt.Sprintf("run envctl rollback --to %d%s first", r.Version, t.on())
 		}
 	}
-	return "undelete a version in the store first: envctl finds none that is live"
+	return "undelete a version in the store first: none is live"
 }
 
 // Plan reads what the change needs and returns its plan.

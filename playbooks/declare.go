@@ -81,11 +81,11 @@ func (w *World) undeclare(name string, r plan.Receipt) error {
 	switch {
 	case without != "":
 		if _, err := config.Parse(config.FileName, []byte(without)); err != nil {
-			return fault.Newf(fault.Conflict, "undo the edit of "+config.FileName, "take "+name+" out by hand, then envctl undo again", "it was changed since, and is no project file without %s", name)
+			return fault.Newf(fault.Conflict, "undo the edit of "+config.FileName, "take "+name+" out by hand, then undo again", "it was changed since, and is no project file without %s", name)
 		}
 		return atomicfile.Write(w.Project.File, []byte(without), fileMode(w.Project.File))
 	case declares(now, name):
-		return fault.Newf(fault.Conflict, "undo the edit of "+config.FileName, "take "+name+" out by hand, then envctl undo again", "the entry of %s was changed since, and stays", name)
+		return fault.Newf(fault.Conflict, "undo the edit of "+config.FileName, "take "+name+" out by hand, then undo again", "the entry of %s was changed since, and stays", name)
 	}
 	return nil
 }

@@ -217,7 +217,7 @@ func TestUndoNamesWhatItCannotStop(t *testing.T) {
 	l.write("staging", "SECRET_KEY", "old")
 	l.fleet.waitErr = fault.New(fault.No, "wait for backend", "crash-looping", "")
 	res, err := l.rotate("staging", "jwt")
-	wantKind(t, err, fault.Partial, "cannot stop what runs now", "envctl undo "+res.Record.ID)
+	wantKind(t, err, fault.Partial, "has to be stopped by hand", "envctl undo "+res.Record.ID)
 	if l.values("staging")["SECRET_KEY"] != "old" {
 		t.Fatal("the write was not taken back")
 	}

@@ -12,6 +12,7 @@ import (
 	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/plan"
+	"envctl/internal/plan/plantest"
 	"envctl/internal/secret"
 	"envctl/naming"
 	"envctl/playbooks"
@@ -70,7 +71,7 @@ func TestFiftyRotatorsOfOneKey(t *testing.T) {
 					w.Rand = &counter{seed: byte(i), n: uint32(round)}
 					w.Store = func(config.Environment) (providers.Store, error) { return s, nil }
 					worlds[i] = w
-					engines[i] = &plan.Engine{Dir: filepath.Join(t.TempDir(), fmt.Sprint(i)), Root: l.Project.Root, Now: l.clock.now, Rand: &counter{seed: byte(i)}, FS: nil}
+					engines[i] = &plan.Engine{Dir: filepath.Join(t.TempDir(), fmt.Sprint(i)), Root: l.Project.Root, Now: l.clock.now, Rand: &counter{seed: byte(i)}, FS: &plantest.Disk{}}
 				}
 				before, err := first.Read(ctx, l.path("staging"), providers.Latest)
 				must(t, err)
@@ -145,9 +146,9 @@ func TestOperatorsOfDistinctKeys(t *testing.T) {
 		plans[i], err = l.Set(context.Background(), l.target("bare"), "set", providers.Patch{fmt.Sprint("KEY", i): secret.New(fmt.Sprint("v", i))}, false)
 		must(t, err)
 	}
-	results := make([]plan.Result, len(plans))
+	results, disks := make([]plan.Result, len(plans)), make([]plantest.Disk, len(plans))
 	for _, err := range together(len(plans), func(i int) (err error) {
-		eng := &plan.Engine{Dir: filepath.Join(l.Project.Root, fmt.Sprint("s", i)), Now: l.clock.now, Rand: &counter{seed: byte(i)}}
+		eng := &plan.Engine{Dir: filepath.Join(l.Project.Root, fmt.Sprint("s", i)), Now: l.clock.now, Rand: &counter{seed: byte(i)}, FS: &disks[i]}
 		results[i], err = eng.Run(context.Background(), plans[i])
 		return err
 	}) {
@@ -168,7 +169,7 @@ func TestOperatorsOfDistinctKeys(t *testing.T) {
 	}
 	// Each takes back its own and nothing else.
 	for i := range plans {
-		eng := &plan.Engine{Dir: filepath.Join(l.Project.Root, fmt.Sprint("s", i)), Now: l.clock.now, Rand: &counter{}}
+		eng := &plan.Engine{Dir: filepath.Join(l.Project.Root, fmt.Sprint("s", i)), Now: l.clock.now, Rand: &counter{}, FS: &disks[i]}
 		if i < 10 { // the store keeps ten versions: those whose base is gone are refused
 			continue
 		}

@@ -261,7 +261,7 @@ func (w *World) Finish(ctx context.Context, t Target, r Rotation) (*plan.Plan, e
 		return nil, err
 	}
 	if !cur.Values[r.Recipe.Previous].IsSet() {
-		return nil, fault.Newf(fault.NotFound, op, "", "%s has no %s: nothing to retire", cur.Path, r.Recipe.Previous)
+		return nil, fault.Newf(fault.NotFound, op, "look with envctl history "+r.Recipe.Variable+t.on(), "%s has no %s: nothing to retire", cur.Path, r.Recipe.Previous)
 	}
 	since, err := w.setSince(ctx, store, cur, r.Recipe.Variable)
 	if err != nil {

@@ -72,7 +72,7 @@ func (w *World) hintMissing(err error, t Target) error {
 	case fault.NotFound:
 		return fault.Wrap(err, fault.NotFound, "", fmt.Sprintf("run envctl set KEY --env %s --component %s, or envctl env create %s", t.Environment.Name, t.Component, t.Environment.Name))
 	case fault.Deleted:
-		return fault.Wrap(err, fault.Deleted, "", fmt.Sprintf("run envctl rollback --to N --env %s --component %s; envctl history shows the versions", t.Environment.Name, t.Component))
+		return fault.Wrap(err, fault.Deleted, "", fmt.Sprintf("run envctl rollback --to N%s; envctl history KEY%s shows the versions", t.on(), t.on()))
 	default:
 		return err
 	}
@@ -255,7 +255,7 @@ func (w *World) Restoring(ctx context.Context, t Target, key string, v providers
 	}
 	b, err := store.Read(ctx, p, v)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, fault.Wrap(err, fault.KindOf(err), "", "run envctl history "+key+t.on())
 	}
 	if !b.Values[key].IsSet() {
 		return nil, 0, fault.Newf(fault.NotFound, "restore "+key, "run envctl history "+key+" --env "+t.Environment.Name, "version %d of %s does not hold it", v, p)

@@ -16,6 +16,7 @@ import (
 	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/plan"
+	"envctl/internal/plan/plantest"
 	"envctl/internal/secret"
 	"envctl/naming"
 	"envctl/playbooks"
@@ -305,7 +306,7 @@ func labOf(p *config.Project) *lab {
 		clock: c,
 	}
 	l.World = l.on(p)
-	l.eng = &plan.Engine{Dir: filepath.Join(p.Root, "state"), Root: p.Root, Version: "test", Now: c.now, Rand: &counter{seed: 9}}
+	l.eng = &plan.Engine{Dir: filepath.Join(p.Root, "state"), Root: p.Root, Version: "test", Now: c.now, Rand: &counter{seed: 9}, FS: &plantest.Disk{}}
 	return l
 }
 
