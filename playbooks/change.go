@@ -24,6 +24,7 @@ const (
 	fieldBetween = "between"
 	fieldWas     = "was" // how the newest version was, when it was not live
 	fieldMarker  = "marker"
+	fieldUnknown = "unknown" // why nobody can say what runs
 	fieldFP      = "fp." // followed by a key: the fingerprint written, "" when removed
 	fieldOld     = "old."
 )

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/plan"
 	"envctl/internal/secret"
@@ -52,9 +53,20 @@ func (w *World) rollout(t Target, d providers.Deployer, several bool, wrote *wri
 			ID: "before" + of, Title: "note what is running", Risk: plan.Reads,
 			Do: func(ctx context.Context, _ *plan.Page) (plan.Receipt, error) {
 				running, err := w.markers(ctx, t)
+				if err != nil && t.Environment.Deploy.Kind != config.DeployCompose {
+					// This deployer works without the engine: what runs stays unknown.
+					return plan.Receipt{fieldUnknown: clip(err.Error())}, nil
+				}
 				return plan.Receipt{fieldMarker: running}, err
 			},
 			Undo: func(ctx context.Context, r plan.Receipt) error {
+				if r[fieldUnknown] != "" {
+					if !deployed {
+						return nil
+					}
+					_, err := w.release(ctx, t, d)
+					return err
+				}
 				now, err := w.markers(ctx, t)
 				if err != nil || now == r[fieldMarker] {
 					return err // nothing was restarted
