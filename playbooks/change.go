@@ -25,7 +25,7 @@ const (
 	fieldWas     = "was" // how the newest version was, when it was not live
 	fieldMarker  = "marker"
 	fieldUnknown = "unknown" // why nobody can say what runs
-	fieldFP      = "fp." // followed by a key: the fingerprint written, "" when removed
+	fieldFP      = "fp."     // followed by a key: the fingerprint written, "" when removed
 	fieldOld     = "old."
 )
 
