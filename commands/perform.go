@@ -200,7 +200,7 @@ func (a *app) report(env config.Environment, p *plan.Plan, res plan.Result, err 
 		}
 	}
 	if err == nil && doc.Deployed && doc.Verified == false {
-		err = fault.New(fault.No, "verify "+p.Component+" in "+p.Environment, "unverified: deployed, but no running process could be read: "+why, "run envctl trace KEY --env "+p.Environment+", or envctl doctor")
+		err = fault.New(fault.No, "verify "+p.Component+" in "+p.Environment, "unverified: deployed, but not proven by a running process: "+why, "run envctl trace KEY --env "+p.Environment+", or envctl doctor")
 	}
 	if a.ui.JSON {
 		if doc.ID != "" {
