@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"time"
@@ -57,6 +58,7 @@ type globals struct {
 
 // Main runs one command line and returns the process's exit code.
 func Main(ctx context.Context, p Process) int {
+	p.Getenv = withHome(p.Getenv)
 	a := &app{Process: p, ui: ui.New(p.Stdin, p.Stdout, p.Stderr)}
 	if len(p.Args) > 0 && p.Args[0] == completeWord {
 		a.complete(ctx, p.Args[1:])
@@ -70,6 +72,21 @@ func Main(ctx context.Context, p Process) int {
 		return a.end(a.help())
 	}
 	return a.end(a.run(ctx))
+}
+
+// withHome answers for HOME where the environment has no usable one, as under
+// cron: the operator's files must never come to lie in the working directory.
+func withHome(getenv func(string) string) func(string) string {
+	return func(name string) string {
+		v := getenv(name)
+		if name != "HOME" || filepath.IsAbs(v) {
+			return v
+		}
+		if u, err := user.Current(); err == nil && filepath.IsAbs(u.HomeDir) {
+			return u.HomeDir
+		}
+		return v
+	}
 }
 
 func (a *app) run(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -227,6 +228,26 @@ func TestHelpOfEveryCommand(t *testing.T) {
 	})
 	if n < 30 {
 		t.Errorf("only %d commands: the walk is broken", n)
+	}
+}
+
+// Where HOME is not set or relative, the operator's files must not come to lie in
+// the working directory, which is a repository.
+func TestHomeIsNeverRelative(t *testing.T) {
+	t.Parallel()
+	for _, home := range []string{"", ".", "somewhere"} {
+		got := withHome(func(name string) string {
+			if name == "HOME" {
+				return home
+			}
+			return ""
+		})
+		if a := (&app{Process: Process{Getenv: got}}); !filepath.IsAbs(a.dirs().Config) || !filepath.IsAbs(a.dirs().State) {
+			t.Errorf("HOME=%q: %+v", home, a.dirs())
+		}
+	}
+	if got := withHome(func(string) string { return "/home/op" })("HOME"); got != "/home/op" {
+		t.Errorf("HOME is %s", got)
 	}
 }
 

@@ -44,7 +44,7 @@ func (a *app) doctor(ctx context.Context) error {
 		all = append(all, finding{Area: "project", Subject: config.FileName, State: "problem", Detail: err.Error(), Fix: fault.HintOf(err)})
 	} else {
 		all = append(all, finding{Area: "project", Subject: w.Project.Name, State: "ok", Detail: w.Project.File})
-		if !w.Trusted {
+		if !w.Trusted && len(grants(w.Project)) > 0 {
 			all = append(all, finding{Area: "project", Subject: "trust", State: "off", Detail: "its commands and URLs are not used", Fix: "envctl trust"})
 		}
 		for _, c := range w.Project.Components {
