@@ -27,7 +27,6 @@ type scene struct {
 	before func(l *lab) error // what else was there before
 	plan   func(l *lab) (*plan.Plan, error)
 	done   func(l *lab) error // what must hold when it is finished; Undone is as before
-	setup  map[string]string  // of the lab; the shared project where nil
 }
 
 // check is a small error.

@@ -220,3 +220,16 @@ func TestUnhealthyIsNotVerified(t *testing.T) {
 	_, err := l.rotate("staging", "jwt")
 	wantKind(t, err, fault.No, "unhealthy")
 }
+
+// Where the store keeps one version, nothing tells what a write changed: that is
+// said, not guessed.
+func TestWithoutTheVersionBeforeNothingIsVerified(t *testing.T) {
+	t.Parallel()
+	l := started(t, "staging")
+	must(t, l.store.SetMaxVersions(context.Background(), l.path("staging"), 1))
+	res, err := l.rotate("staging", "jwt")
+	must(t, err)
+	if r := receipt(res, "verify"); r["evidence"] != "" || r["why"] == "" {
+		t.Fatal(r)
+	}
+}

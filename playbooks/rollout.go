@@ -169,8 +169,11 @@ func (w *World) proof(ctx context.Context, t Target, wrote *written) (Proof, err
 	changed := len(pinned) > 0 // into other variables than before, or other values
 	if changed && base > 0 && r[fieldWas] == "" {
 		before, err := w.rendered(ctx, store, t, pinned)
+		if fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
+			return Proof{Why: fmt.Sprintf("version %d of %s is gone, which would tell what changed", base, path)}, nil
+		}
 		if err != nil {
-			return Proof{Why: "what the version before gave cannot be read: " + err.Error()}, nil
+			return Proof{}, err
 		}
 		want.Gone = map[string]secret.Value{}
 		for name, v := range before.Variables {

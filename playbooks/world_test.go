@@ -258,16 +258,6 @@ func (f *fleet) Logs(context.Context, providers.Container, providers.LogOptions,
 	return nil
 }
 
-// env returns what the one process of a container holds.
-func (f *fleet) env(container string) map[string]secret.Value {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if b := f.boxes[container]; b != nil {
-		return maps.Clone(b.env)
-	}
-	return nil
-}
-
 // lab is a world made of these parts.
 type lab struct {
 	*playbooks.World
