@@ -17,15 +17,15 @@ func (a *app) runCommand() *cli.Command {
 		Name: "run", Usage: "Run a program with an environment's variables", ArgsUsage: "-- CMD [ARGUMENT…]", Category: "values",
 		Description: "The program gets this process's environment, less envctl's own credentials, plus the component's variables as\nits template renders them (the store's keys where there is no template). It ends with the program's exit code.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "only", Usage: "give it the variables and PATH, HOME, USER, LANG, TERM, TMPDIR, nothing else"},
+			&cli.BoolFlag{Name: "isolated", Usage: "give it the variables and PATH, HOME, USER, LANG, TERM, TMPDIR, nothing else"},
 		},
 		Action: a.action(1, -1, func(ctx context.Context, c *cli.Context) error {
-			return a.runChild(ctx, c.Args().Slice(), c.Bool("only"))
+			return a.runChild(ctx, c.Args().Slice(), c.Bool("isolated"))
 		}),
 	}
 }
 
-func (a *app) runChild(ctx context.Context, argv []string, only bool) error {
+func (a *app) runChild(ctx context.Context, argv []string, isolated bool) error {
 	w, t, err := a.readTarget(ctx, "")
 	if err != nil {
 		return err
@@ -66,16 +66,16 @@ func (a *app) runChild(ctx context.Context, argv []string, only bool) error {
 		a.ui.Print("would run %s with %d variables of %s", oneLine(strings.Join(argv, " ")), len(r.Variables), w.Path(t))
 		return nil
 	}
-	return a.replace(program, argv, a.childEnvironment(r.Variables, only))
+	return a.replace(program, argv, a.childEnvironment(r.Variables, isolated))
 }
 
 // childEnvironment returns NAME=value lines for a child: this process's own less
 // what only envctl needs, with the variables over them.
-func (a *app) childEnvironment(variables map[string]secret.Value, only bool) []string {
+func (a *app) childEnvironment(variables map[string]secret.Value, isolated bool) []string {
 	var env []string
 	for _, line := range a.Environ() {
 		name, _, _ := strings.Cut(line, "=")
-		if _, mine := variables[name]; mine || credential(name) || (only && !slices.Contains(kept, name)) {
+		if _, mine := variables[name]; mine || credential(name) || (isolated && !slices.Contains(kept, name)) {
 			continue
 		}
 		env = append(env, line)
