@@ -95,9 +95,7 @@ func arrange(tree *cli.App, args []string, getenv func(string) string) ([]string
 
 // split parts args into flags, words, and what follows "--".
 func split(tree *cli.App, args []string) (flags []given, words, rest []string, err error) {
-	all := map[string]cli.Flag{}
-	collect(tree.Commands, all)
-	enter(tree.Flags, all)
+	all := meant(tree, args)
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		switch {
@@ -118,6 +116,62 @@ func split(tree *cli.App, args []string) (flags []given, words, rest []string, e
 		}
 	}
 	return flags, words, nil, nil
+}
+
+// meant returns the flags by which args are read. Some names take a value in one
+// command and none in another, and a flag may stand before the command that says
+// which: of the two readings the one that finds a command is right.
+func meant(tree *cli.App, args []string) map[string]cli.Flag {
+	all := map[string]cli.Flag{}
+	collect(tree.Commands, all)
+	enter(tree.Flags, all)
+	double := map[string]cli.Flag{} // the other kind of a name
+	others(tree.Commands, all, double)
+	if len(double) == 0 {
+		return all
+	}
+	for range 2 {
+		if _, cmd, _, err := descend(tree, plainWords(args, all)); err == nil && cmd != nil {
+			enter(cmd.Flags, all)
+			enter(tree.Flags, all)
+			return all
+		}
+		for name, f := range double {
+			all[name], double[name] = f, all[name]
+		}
+	}
+	return all
+}
+
+// others enters the flags whose kind is not that of all's flag of their name.
+func others(level []*cli.Command, all, into map[string]cli.Flag) {
+	for _, c := range level {
+		for _, f := range c.Flags {
+			for _, n := range spellings(f) {
+				if takesValue(f) != takesValue(all[n]) {
+					into[n] = f
+				}
+			}
+		}
+		others(c.Subcommands, all, into)
+	}
+}
+
+// plainWords returns the words of args that are no flag and no flag's value.
+func plainWords(args []string, all map[string]cli.Flag) []string {
+	var words []string
+	for i := 0; i < len(args) && args[i] != "--"; i++ {
+		if args[i] == "-" || !strings.HasPrefix(args[i], "-") {
+			words = append(words, args[i])
+			continue
+		}
+		for _, g := range spell(args[i], all) {
+			if takesValue(all[g.name]) && !g.hasValue {
+				i++
+			}
+		}
+	}
+	return words
 }
 
 // spell reads one dash word: --name, --name=value, -n, -nvalue, or -abc for three

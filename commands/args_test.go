@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -105,31 +106,43 @@ func TestArrangeRefuses(t *testing.T) {
 	}
 }
 
-// TestFlagsHaveOneArity holds what split relies on: it reads flags before it
-// knows the command, so a name takes a value everywhere or nowhere.
-func TestFlagsHaveOneArity(t *testing.T) {
+// TestFlagsStandAnywhere holds that each flag of each command is read as that
+// command means it, before the command and after it, although some names take a
+// value in one command and none in another.
+func TestFlagsStandAnywhere(t *testing.T) {
 	t.Parallel()
-	type use struct {
-		takes bool
-		where string
-	}
-	first := map[string]use{}
-	check := func(where string, flags []cli.Flag) {
-		for _, f := range flags {
-			for _, n := range f.Names() {
-				if was, ok := first[n]; ok && was.takes != takesValue(f) {
-					t.Errorf("--%s takes a value in %s or in %s, but not in both", n, was.where, where)
-				} else if !ok {
-					first[n] = use{takesValue(f), where}
+	kinds, n := map[string]bool{}, 0
+	everyCommand(Tree(), func(path string, c *cli.Command) {
+		if isGroup(c) {
+			return
+		}
+		for _, f := range append(slices.Clone(Tree().Flags), c.Flags...) {
+			n++
+			name := "--" + f.Names()[0]
+			flag, want := []string{name}, name
+			switch f.(type) {
+			case *cli.DurationFlag:
+				flag, want = append(flag, "3s"), want+"=3s"
+			case *cli.IntFlag:
+				flag, want = append(flag, "7"), want+"=7"
+			case *cli.StringFlag, *cli.StringSliceFlag:
+				flag, want = append(flag, "text"), want+"=text"
+			case *cli.BoolFlag:
+			default:
+				t.Errorf("envctl %s %s is of a kind that this test does not know", path, name)
+			}
+			kinds[fmt.Sprint(name, takesValue(f))] = true
+			words := strings.Fields(path)
+			for _, line := range [][]string{slices.Concat(words, flag, []string{"ARG"}), slices.Concat(words, []string{"ARG"}, flag), slices.Concat(flag, words, []string{"ARG"})} {
+				got, err := arrange(Tree(), line, noEnvironment)
+				if err != nil || !slices.Contains(got, want) || !endsWith(got, []string{"--", "ARG"}) {
+					t.Errorf("%q became %q, %v", line, got, err)
 				}
 			}
 		}
-	}
-	tree := Tree()
-	check("envctl", tree.Flags)
-	everyCommand(tree, func(path string, c *cli.Command) { check("envctl "+path, c.Flags) })
-	if len(first) < 30 {
-		t.Errorf("only %d names: the walk is broken", len(first))
+	})
+	if !kinds["--onlytrue"] || !kinds["--onlyfalse"] || n < 400 {
+		t.Errorf("%d flags, none of two kinds: this test proves too little", n)
 	}
 }
 

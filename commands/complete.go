@@ -85,8 +85,7 @@ func (a *app) candidates(words []string, current string) []candidate {
 // typed parts the words before the cursor; pending is the flag that waits for
 // the word being completed.
 func (a *app) typed(tree *cli.App, words []string) (flags map[string]string, plain []string, pending string) {
-	all := index(tree.Flags)
-	collect(tree.Commands, all)
+	all := meant(tree, words)
 	flags = map[string]string{}
 	for i := 0; i < len(words); i++ {
 		w := words[i]
