@@ -223,8 +223,8 @@ func (a *app) envExpired(ctx context.Context) error {
 		if l.Expires.IsZero() || a.Now().Before(l.Expires) {
 			continue
 		}
-		rows = append(rows, lifetimeRow{Name: l.Name, Entry: l.Entry, Creator: l.Creator, Created: l.Created, TTL: l.TTL.String(), Expires: &l.Expires})
-		cells = append(cells, []ui.Cell{ui.C("%s", l.Name), ui.C("%s", l.TTL), ui.C("%s", l.Expires.Format(time.RFC3339)), ui.C("%s", dash(l.Creator))})
+		rows = append(rows, lifetimeRow{Name: l.Name, Entry: l.Entry, Creator: l.Creator, Created: l.Created, TTL: playbooks.Span(l.TTL), Expires: &l.Expires})
+		cells = append(cells, []ui.Cell{ui.C("%s", l.Name), ui.C("%s", playbooks.Span(l.TTL)), ui.C("%s", l.Expires.Format(time.RFC3339)), ui.C("%s", dash(l.Creator))})
 	}
 	if a.ui.JSON {
 		return a.ui.Document(struct {

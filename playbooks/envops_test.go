@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"envctl/internal/config"
 	"envctl/internal/fault"
@@ -543,4 +544,13 @@ func TestPromoteConflicts(t *testing.T) {
 	must(t, err)
 	_, err = l.eng.Run(context.Background(), p)
 	wantKind(t, err, fault.Conflict, "not the one that was shown")
+}
+
+func TestSpan(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{72 * time.Hour: "72h", 30 * time.Minute: "30m", 90 * time.Minute: "1h30m", 10 * time.Second: "10s", time.Nanosecond: "1ns", 20*time.Minute + time.Second: "20m1s", 0: "0s"} {
+		if got := playbooks.Span(d); got != want {
+			t.Errorf("%v is %q, want %q", int64(d), got, want)
+		}
+	}
 }

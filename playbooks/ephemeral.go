@@ -30,7 +30,7 @@ func (c Creation) lifetime(e config.Environment) (string, error) {
 		if !e.Ephemeral || e.TTL == 0 {
 			return "", nil
 		}
-		return e.TTL.String(), nil
+		return Span(e.TTL), nil
 	}
 	if d, err := config.ParseDuration(c.TTL); err != nil || d == 0 {
 		return "", fault.Newf(fault.Usage, op, "give --ttl 72h, 3d or 30m", "%q is no lifetime", c.TTL)
@@ -39,6 +39,18 @@ func (c Creation) lifetime(e config.Environment) (string, error) {
 		return "", fault.Newf(fault.Usage, op, "add ephemeral: true to "+e.Pattern+" in "+config.FileName+" first", "%s is not ephemeral, so it has no lifetime", e.Name)
 	}
 	return c.TTL, nil
+}
+
+// Span is a duration as people write it: 72h, not 72h0m0s.
+func Span(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // marks returns the steps that follow the write of a component's path: what its
