@@ -10,7 +10,7 @@ func (a *app) commands() []*cli.Command {
 		a.setCommand(), a.getCommand(), a.listCommand(), a.unsetCommand(), a.restoreCommand(), a.historyCommand(),
 		a.diffCommand(), a.rollbackCommand(), a.generateCommand(), a.editCommand(), a.importCommand(), a.exportCommand(), a.renderCommand(), a.runCommand(),
 
-		a.traceCommand(), a.checkCommand(), a.varsCommand(),
+		a.traceCommand(), a.checkCommand(), a.varsCommand(), a.varCommand(),
 
 		a.rotateCommand(), a.deployCommand(), a.statusCommand(), a.logsCommand(), a.envCommand(),
 		a.runsCommand(), a.resumeCommand(), a.undoCommand(),
