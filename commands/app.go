@@ -111,12 +111,13 @@ func (a *app) end(err error) int {
 	code := exitCode(err)
 	var quiet silentError
 	if err == nil || errors.As(err, &quiet) {
+		a.sayWarnings()
 		return code
 	}
 	kind, hint := fault.KindOf(err), fault.HintOf(err)
 	if a.ui.JSON {
 		doc, merr := json.Marshal(errorDocument{
-			Schema: "envctl.error/v1", Kind: kind.String(), Message: ui.Clean(err.Error()), Hint: ui.Clean(hint), Exit: code,
+			Schema: "envctl.error/v1", Kind: kind.String(), Message: ui.Clean(err.Error()), Hint: ui.Clean(hint), Exit: code, Warnings: a.ui.Warnings(),
 		})
 		if merr == nil {
 			fmt.Fprintln(a.ui.Err, string(doc))
@@ -130,12 +131,28 @@ func (a *app) end(err error) int {
 	return code
 }
 
+// sayWarnings writes the warnings of a run under --json that did not fail.
+func (a *app) sayWarnings() {
+	if len(a.ui.Warnings()) == 0 {
+		return
+	}
+	doc, err := json.Marshal(struct {
+		Schema   string   `json:"schema"`
+		Warnings []string `json:"warnings"`
+	}{"envctl.warnings/v1", a.ui.Warnings()})
+	if err == nil {
+		fmt.Fprintln(a.ui.Err, string(doc))
+	}
+}
+
 type errorDocument struct {
 	Schema  string `json:"schema"`
 	Kind    string `json:"kind"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
 	Exit    int    `json:"exit"`
+	// Warnings are those that came before the error.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // globalFlags are defined once, on the program; arrange puts them there.

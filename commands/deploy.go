@@ -129,7 +129,8 @@ func (a *app) status(ctx context.Context, component string, all bool) error {
 				doc.Errors = append(doc.Errors, err.Error())
 			}
 			for _, r := range rows {
-				bad = bad || r.Verdict == "stale" || r.Verdict == "unhealthy" || r.Verdict == "unverified"
+				bad = bad || r.Verdict == "stale" || r.Verdict == "unhealthy" || r.Verdict == "unverified" ||
+					(r.Verdict == "absent" && e.Deploy.Kind != config.DeployNone)
 				doc.Services = append(doc.Services, r)
 			}
 		}

@@ -53,7 +53,7 @@ func (a *app) importFile(ctx context.Context, o importOptions) error {
 	if name == "-" {
 		name = "standard input"
 	}
-	src, err := a.readInput(o.file)
+	src, err := unless(ctx, "read "+o.file, func() ([]byte, error) { return a.readInput(o.file) })
 	if err != nil {
 		return err
 	}

@@ -78,6 +78,7 @@ func (a *app) wire(file string) (*playbooks.World, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.ui.Debug(1, "project %s (%s), operator's file %s, trusted: %t", p.Name, p.File, u.File, trust.Trusted(p))
 	w := &playbooks.World{
 		Project: p, User: u, Dirs: dirs, Getenv: a.Getenv, WorkDir: a.WorkDir, Now: a.Now, Rand: a.Rand, Trusted: trust.Trusted(p),
 	}

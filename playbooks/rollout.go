@@ -351,6 +351,9 @@ func (w *World) judge(ctx context.Context, rt providers.Runtime, t Target, c pro
 	if c.Health == "unhealthy" {
 		return "", "", stale(t, c.Name+" is unhealthy", fmt.Sprintf("envctl logs %s --env %s", c.Service, t.Environment.Name))
 	}
+	if w.looping(c) {
+		return "", "", stale(t, loopingWords(c), fmt.Sprintf("envctl logs %s --env %s", c.Service, t.Environment.Name))
+	}
 	procs, err := rt.Processes(ctx, c)
 	if err != nil {
 		return configOnly(t, c, want, err.Error(), redeploy)

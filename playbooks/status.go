@@ -2,6 +2,8 @@ package playbooks
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"envctl/internal/fault"
@@ -70,7 +72,9 @@ func (w *World) Status(ctx context.Context, t Target) ([]ServiceStatus, error) {
 			}
 			switch {
 			case c.State != "running" || c.Health == "unhealthy":
-				r.Verdict, r.Because = "unhealthy", c.State+" "+c.Health
+				r.Verdict, r.Because = "unhealthy", strings.TrimSpace(c.State+" "+c.Health)
+			case w.looping(c):
+				r.Verdict, r.Because = "unhealthy", loopingWords(c)
 			case wantErr != nil:
 				r.Verdict, r.Because = "unverified", wantErr.Error()
 			default:
@@ -91,4 +95,18 @@ func (w *World) Status(ctx context.Context, t Target) ([]ServiceStatus, error) {
 		}
 	}
 	return out, wantErr
+}
+
+// loopTime is how long a container that was restarted must run before it counts
+// as up: it may just be between two crashes.
+const loopTime = 30 * time.Second
+
+// looping tells whether a running container was restarted so shortly ago that
+// it may be crash-looping.
+func (w *World) looping(c providers.Container) bool {
+	return c.Restarts > 0 && w.Now().Sub(c.Started) < loopTime
+}
+
+func loopingWords(c providers.Container) string {
+	return fmt.Sprintf("%s was restarted %d times, the last time just now: it may be crashing again and again", c.Name, c.Restarts)
 }

@@ -60,6 +60,7 @@ type SourceRow struct {
 	Detail         string     `json:"detail,omitempty"`
 
 	value   secret.Value
+	down    bool // the container does not run as it should
 	decides bool // a process that no other process of the container was started by
 	err     error
 }
@@ -414,10 +415,19 @@ func (tr *tracing) container(ctx context.Context, rt providers.Runtime, c provid
 		conf.State, conf.value = stateOf(v), v
 	}
 	rows := []SourceRow{conf}
-	if c.State != "running" {
+	down := ""
+	switch {
+	case c.State != "running":
+		down = "the container is " + c.State
+	case c.Health == "unhealthy":
+		down = "the container is unhealthy"
+	case tr.w.looping(c):
+		down = loopingWords(c)
+	}
+	if down != "" {
 		return append(rows, SourceRow{
-			Source: "process", Location: c.Name, State: "unreachable", Detail: "the container is " + c.State,
-			err: fault.New(fault.No, c.Name, "is "+c.State, "envctl logs "+c.Service+" --env "+tr.t.Environment.Name),
+			Source: "process", Location: c.Name, State: "unreachable", Detail: down, down: true,
+			err: fault.New(fault.No, c.Name, down, "envctl logs "+c.Service+" --env "+tr.t.Environment.Name),
 		})
 	}
 	procs, err := rt.Processes(ctx, c)

@@ -167,6 +167,11 @@ func (tr *tracing) runningVerdict(t *Trace, want secret.Value) TraceVerdict {
 			configs[r.Location], any = r, true
 		case "process":
 			switch {
+			case r.down:
+				return TraceVerdict{
+					Status: "unverified", Because: r.Location + ": " + r.Detail, Evidence: "container-config",
+					Fix: "envctl logs " + tr.t.Component + " --env " + tr.t.Environment.Name,
+				}
 			case r.err != nil:
 				blind[r.Location] = r.Detail
 			case !r.decides || !r.value.IsSet():

@@ -82,14 +82,14 @@ func Read(path string, limit int64) ([]byte, error) {
 func open(op, path string, flag int) (*os.File, error) {
 	f, err := os.OpenFile(path, flag|noFollow, 0o600)
 	if isSymlink(err) {
-		return nil, fault.New(fault.Refused, op, "a symbolic link", "remove it")
+		return nil, fault.New(fault.Invalid, op, "a symbolic link", "put the file itself in the link's place")
 	}
 	if err != nil {
 		return nil, classify(err, op)
 	}
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		_ = f.Close()
-		return nil, fault.New(fault.Refused, op, "not a regular file", "remove it")
+		return nil, fault.New(fault.Invalid, op, "not a regular file", "look at what stands there, and put the file itself in its place")
 	}
 	return f, nil
 }

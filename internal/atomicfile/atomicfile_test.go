@@ -129,7 +129,7 @@ func TestWriteRefusesWhatIsNotAFile(t *testing.T) {
 		if err := Write(path, []byte("ours"), 0o600); !fault.Is(err, fault.Refused) {
 			t.Errorf("%s: %v", path, err)
 		}
-		if _, err := Lock(t.Context(), path); !fault.Is(err, fault.Refused, fault.Unavailable) {
+		if _, err := Lock(t.Context(), path); !fault.Is(err, fault.Invalid, fault.Unavailable) {
 			t.Errorf("lock %s: %v", path, err)
 		}
 	}
@@ -172,7 +172,7 @@ func TestRead(t *testing.T) {
 		path  string
 		limit int64
 		want  fault.Kind
-	}{{path, 4, fault.Invalid}, {path + "x", 5, fault.NotFound}, {link, 5, fault.Refused}, {fifo, 5, fault.Refused}, {dir, 5, fault.Refused}} {
+	}{{path, 4, fault.Invalid}, {path + "x", 5, fault.NotFound}, {link, 5, fault.Invalid}, {fifo, 5, fault.Invalid}, {dir, 5, fault.Invalid}} {
 		if _, err := Read(c.path, c.limit); !fault.Is(err, c.want) {
 			t.Errorf("%s up to %d: %v", c.path, c.limit, err)
 		}

@@ -28,6 +28,8 @@ type UI struct {
 	Verbose               int
 	Columns               int // the width, where Out is not the terminal itself; 0: nobody says
 	Prompter              Prompter
+
+	warnings []string // under --json
 }
 
 // New returns the UI of a process's own streams.
@@ -102,20 +104,18 @@ func (u *UI) Note(format string, args ...any) {
 	}
 }
 
-// Warn writes a warning; under --json as an object on a line of its own.
+// Warn writes a warning; under --json it waits for Warnings.
 func (u *UI) Warn(format string, args ...any) {
 	if u.JSON {
-		line, err := json.Marshal(struct {
-			Schema  string `json:"schema"`
-			Message string `json:"message"`
-		}{"envctl.warning/v1", Clean(fmt.Sprintf(format, args...))})
-		if err == nil {
-			fmt.Fprintln(u.Err, string(line))
-		}
+		u.warnings = append(u.warnings, Clean(fmt.Sprintf(format, args...)))
 		return
 	}
 	fmt.Fprintln(u.Err, "envctl: warning: "+Clean(fmt.Sprintf(format, args...)))
 }
+
+// Warnings returns the warnings of a run under --json, for its one object on
+// standard error.
+func (u *UI) Warnings() []string { return u.warnings }
 
 // Debug writes a line when --verbose was given at least level times.
 func (u *UI) Debug(level int, format string, args ...any) {

@@ -44,9 +44,9 @@ func TestIdentityFile(t *testing.T) {
 		}
 	}
 	must(t, os.Remove(c.Identity))
-	fails(t, "no identity", read(embedded.Open(c)), fault.NotFound)
+	fails(t, "no identity", read(embedded.Open(c)), fault.WrongIdentity)
 	must(t, os.Symlink(filepath.Join(t.TempDir(), "x"), c.Identity))
-	fails(t, "a dangling link", read(embedded.Open(c)), fault.NotFound)
+	fails(t, "a dangling link", read(embedded.Open(c)), fault.WrongIdentity)
 }
 
 func TestPassphrase(t *testing.T) {

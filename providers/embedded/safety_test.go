@@ -358,9 +358,9 @@ func TestLinksAndOddFiles(t *testing.T) {
 	must(t, os.Rename(c.File, target))
 	before := slurp(t, target)
 	must(t, os.Symlink(target, c.File))
-	fails(t, "read through a link", read(embedded.Open(c)), fault.Refused)
+	fails(t, "read through a link", read(embedded.Open(c)), fault.Invalid)
 	_, err := embedded.Open(c).Write(t.Context(), app, providers.Any, providers.Patch{"K": secret.New("x")})
-	fails(t, "write through a link", err, fault.Refused)
+	fails(t, "write through a link", err, fault.Invalid)
 	_, err = embedded.Create(t.Context(), c)
 	fails(t, "create over a link", err, fault.Conflict)
 	if !bytes.Equal(slurp(t, target), before) {
@@ -368,7 +368,7 @@ func TestLinksAndOddFiles(t *testing.T) {
 	}
 	must(t, os.Remove(c.File))
 	must(t, os.Mkdir(c.File, 0o700))
-	fails(t, "read of a folder", read(embedded.Open(c)), fault.Refused)
+	fails(t, "read of a folder", read(embedded.Open(c)), fault.Invalid)
 	must(t, os.Remove(c.File))
 	must(t, os.WriteFile(c.File, make([]byte, embedded.MaxFile+1), 0o600))
 	if err := read(embedded.Open(c)); !fault.Is(err, fault.Invalid) {

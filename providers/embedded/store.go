@@ -47,8 +47,8 @@ type Config struct {
 
 // Store is one encrypted file. It has all optional abilities. Its errors,
 // beyond the contract's: Invalid (damaged, forged, another store), RolledBack,
-// WrongIdentity, Denied (modes, passphrase), Refused (a link in the file's
-// place, values over MaxValue), Unavailable (disk full, lock held past the
+// WrongIdentity, Denied (modes, passphrase), Refused (values over
+// MaxValue), Unavailable (disk full, lock held past the
 // deadline), NotFound (no file yet: see Exists). A method is one read of the file; a write is one
 // read and one replacement under a lock between processes.
 type Store struct {
@@ -180,6 +180,11 @@ func (s *Store) identity(ctx context.Context, op string) ([]age.Identity, error)
 	defer s.mu.Unlock()
 	if s.identities == nil {
 		ids, err := readIdentities(s.c.Identity, s.c.Passphrase)
+		if fault.Is(err, fault.NotFound) {
+			// Nothing was not found but the key to it.
+			return nil, fault.New(fault.WrongIdentity, op, "there is no identity at "+s.c.Identity,
+				"bring it back from where you keep it, name it in ENVCTL_IDENTITY_FILE, or run envctl init for a new one and have a recipient add its public key")
+		}
 		if err != nil {
 			return nil, err
 		}

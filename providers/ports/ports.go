@@ -73,7 +73,7 @@ type Grant struct {
 // Registry is the record of one user on one machine: a JSON file, and beside it
 // a lock. Its methods are safe among goroutines and processes. Errors: Invalid
 // (the file is not a registry), Unavailable (range exhausted, lock not had
-// within ten seconds, disk), Denied, Refused (a link in the file's place).
+// within ten seconds, disk), Denied.
 type Registry struct {
 	path string
 	now  func() time.Time

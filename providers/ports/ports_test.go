@@ -282,7 +282,7 @@ func TestLinkInTheFilesPlace(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(r.path), 0o700), os.WriteFile(foreign, b, 0o600), os.Symlink(foreign, r.path)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Acquire(t.Context(), request("x")); !fault.Is(err, fault.Refused) {
+	if _, err := r.Acquire(t.Context(), request("x")); !fault.Is(err, fault.Invalid) {
 		t.Error(err)
 	}
 	if got, _ := os.ReadFile(foreign); string(got) != string(b) {
