@@ -191,3 +191,44 @@ func mustFind(t *testing.T, name string) string {
 	}
 	return p
 }
+
+// On a terminal export and render mask every value; --reveal shows them, with
+// what a terminal would obey escaped.
+func TestTerminalMasks(t *testing.T) {
+	t.Parallel()
+	dir, env, _ := editing(t, "")
+	template := "{{ with secret \"secret/data/ledger/staging/app\" -}}\nTOKEN={{ .Data.data.API_TOKEN | printf \"%q\" }}\nMODE=plain\n{{ end }}\n"
+	if err := os.WriteFile(filepath.Join(dir, "t.ctmpl"), []byte(template), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	project := strings.Replace(terminalProject, "    code: config.py\n", "    template: t.ctmpl\n", 1)
+	if err := os.WriteFile(filepath.Join(dir, "envctl.yaml"), []byte(project), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"render", "--env", "staging"}, {"export", "--env", "staging", "--format", "json"}, {"export", "--env", "staging", "--format", "k8s"},
+		{"export", "--env", "staging", "--stored", "--format", "shell"},
+	} {
+		x := onTerminal(t, dir, env, nil, args...)
+		x.ends(0)
+		x.rejectCanary()
+		if !strings.Contains(x.text(), "[secret]") && !strings.Contains(x.text(), "W3NlY3JldF0=") { // its base64
+			t.Errorf("%v: %q", args, x.text())
+		}
+	}
+	set := command(t, dir, env, "set", "API_TOKEN", "--stdin", "--env", "staging")
+	set.Stdin = strings.NewReader("a\x1b]52;c;x\x07\u202eb")
+	if out, err := set.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, args := range [][]string{
+		{"render", "--env", "staging", "--reveal"}, {"export", "--env", "staging", "--stored", "--format", "json", "--reveal"},
+		{"export", "--env", "staging", "--stored", "--format", "shell", "--reveal"}, {"export", "--env", "staging", "--stored", "--for", "python", "--reveal"},
+	} {
+		x := onTerminal(t, dir, env, nil, args...)
+		x.ends(0)
+		if strings.ContainsAny(x.text(), "\x1b\x07\u202e") || !strings.Contains(x.text(), "52;c;x") {
+			t.Errorf("%v: %q", args, x.text())
+		}
+	}
+}

@@ -75,6 +75,12 @@ func (w *World) hop(c config.Entry[config.Component], tmpl *layer.Template, t Ta
 			found = h
 		}
 	}
+	for _, v := range after.Variables {
+		lost := v.Value.Len() == 0 && slices.ContainsFunc(before.Variables, func(b layer.RenderedVariable) bool { return b.Name == v.Name && b.Value.Len() > 0 })
+		if lost && found == nil {
+			found = &Hop{Component: c.Key, File: tmpl.File, Line: v.Line, Variable: v.Name, Message: "the shell reads nothing of it"}
+		}
+	}
 	return found
 }
 
