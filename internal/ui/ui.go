@@ -119,7 +119,7 @@ func (u *UI) Warnings() []string { return u.warnings }
 
 // Debug writes a line when --verbose was given at least level times.
 func (u *UI) Debug(level int, format string, args ...any) {
-	if u.Verbose >= level {
+	if u.Verbose >= level && !u.JSON {
 		fmt.Fprintln(u.Err, "envctl: "+Clean(fmt.Sprintf(format, args...)))
 	}
 }
