@@ -169,6 +169,8 @@ func hostile(ts *testscript.TestScript, _ bool, prefixes []string) {
 		{"env", "show", "--", "%"}, {"env", "create", "--dry-run", "--allow-missing", "--", "%"}, {"env", "create", "--allow-missing", "--from=%", "new"}, {"name", "--env=staging", "--", "%"},
 		{"names", "--env=%"}, {"port", "--env=local", "--branch=%", "backend"}, {"port", "--", "%"}, {"deploy", "--env=staging", "--", "%"}, {"status", "--env=staging", "--", "%"}, {"logs", "--env=staging", "--", "%"},
 		{"run", "--env=%", "--", "true"}, {"resume", "--", "%"}, {"undo", "--", "%"}, {"import", "--env=%", "empty"},
+		{"env", "delete", "--dry-run", "--", "%"}, {"env", "promote", "--only=A_KEY", "--", "%", "staging"}, {"env", "promote", "--only=A_KEY", "--", "staging", "%"}, {"env", "promote", "--only=%", "local", "staging"},
+		{"env", "sweep", "--open=%"},
 	}
 	tried := 0
 	for _, line := range lines {

@@ -73,8 +73,10 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 	}
 	p := &plan.Plan{
 		Playbook: "env create", Project: w.Project.Name, Environment: c.Name,
-		Args: map[string]string{"name": c.Name, "from": c.From, "no_deploy": fmt.Sprint(c.NoDeploy), "allow_missing": fmt.Sprint(c.AllowMissing),
-			"ttl": c.TTL, "creator": clip(c.Creator), "with_policy": fmt.Sprint(c.WithPolicy)},
+		Args: map[string]string{
+			"name": c.Name, "from": c.From, "no_deploy": fmt.Sprint(c.NoDeploy), "allow_missing": fmt.Sprint(c.AllowMissing),
+			"ttl": c.TTL, "creator": clip(c.Creator), "with_policy": fmt.Sprint(c.WithPolicy),
+		},
 	}
 	if e.Protected {
 		p.Confirm = c.Name
@@ -365,6 +367,8 @@ func (w *World) withEnvironment(c Creation) ([]byte, string, error) {
 
 // rebuildEnv makes the plan of a journaled env create again.
 func (w *World) rebuildEnv(ctx context.Context, h plan.Header) (*plan.Plan, error) {
-	return w.CreateEnv(ctx, Creation{Name: h.Args["name"], From: h.Args["from"], NoDeploy: h.Args["no_deploy"] == "true", AllowMissing: true,
-		TTL: h.Args["ttl"], Creator: h.Args["creator"], WithPolicy: h.Args["with_policy"] == "true", rebuilt: &h})
+	return w.CreateEnv(ctx, Creation{
+		Name: h.Args["name"], From: h.Args["from"], NoDeploy: h.Args["no_deploy"] == "true", AllowMissing: true,
+		TTL: h.Args["ttl"], Creator: h.Args["creator"], WithPolicy: h.Args["with_policy"] == "true", rebuilt: &h,
+	})
 }
