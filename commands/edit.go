@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -67,7 +68,7 @@ func (a *app) edit(ctx context.Context, o editOptions) error {
 		return err
 	}
 	after, err := a.editSession(ctx, s, before, func() ([]byte, []string) {
-		text, shown := formats.EditText(a.editComment(before, t), values)
+		text, shown := formats.EditText(editComment(before), values)
 		return bytesOf(text), shown
 	})
 	// The folder goes before anything else happens, and an error of that is never lost.
@@ -111,7 +112,7 @@ func (a *app) editable(t playbooks.Target) error {
 	return nil
 }
 
-func (a *app) editComment(c *playbooks.Comparison, t playbooks.Target) string {
+func editComment(c *playbooks.Comparison) string {
 	head := fmt.Sprintf("%s, version %d", c.Path, c.Version())
 	if c.Version() == 0 {
 		head = c.Path + ", which is new"
@@ -277,14 +278,20 @@ func (s *session) close() error {
 	return nil
 }
 
-// blank overwrites what lies in the folder, as far as a disk lets one.
+// blank overwrites what lies in the folder, as far as a disk lets one: it is
+// removed afterwards in any case.
 func blank(dir string) {
-	_ = filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return
+	}
+	defer root.Close()
+	_ = fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
-			return nil //nolint:nilerr // best effort: it is removed afterwards
+			return nil //nolint:nilerr // the next one may do better
 		}
 		if st, err := d.Info(); err == nil && st.Size() <= 16<<20 {
-			if f, err := os.OpenFile(p, os.O_WRONLY, 0); err == nil {
+			if f, err := root.OpenFile(p, os.O_WRONLY, 0); err == nil {
 				_, _ = f.Write(make([]byte, st.Size()))
 				_ = f.Sync()
 				_ = f.Close()
@@ -372,10 +379,10 @@ func editorCommand(editor, file string) *exec.Cmd {
 			}
 		}
 		args := append([]string{"-c", script, editor}, quiet...)
-		return exec.Command(shell, append(args, file)...) //nolint:gosec,noctx // the operator's own editor; runEditor ends it
+		return exec.Command(shell, append(args, file)...) //nolint:noctx // the operator's own editor; runEditor ends it
 	}
 	args := append(append(append([]string{}, words[1:]...), quiet...), file)
-	return exec.Command(words[0], args...) //nolint:gosec,noctx // the operator's own editor; runEditor ends it
+	return exec.Command(words[0], args...) //nolint:noctx // the operator's own editor; runEditor ends it
 }
 
 // isVim tells whether a program is vim or neovim, under whatever name.

@@ -18,7 +18,7 @@ import (
 func editing(t *testing.T, script string) (dir string, env []string, memory string) {
 	t.Helper()
 	dir, env = folder(t)
-	memory, err := os.MkdirTemp("/dev/shm", "envctl-test-")
+	memory, err := os.MkdirTemp("/dev/shm", "envctl-test-") //nolint:usetesting // it has to lie in memory
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,9 @@ func TestTerminalMasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{
-		{"render", "--env", "staging"}, {"export", "--env", "staging", "--format", "json"}, {"export", "--env", "staging", "--format", "k8s"},
+		{"render", "--env", "staging"},
+		{"export", "--env", "staging", "--format", "json"},
+		{"export", "--env", "staging", "--format", "k8s"},
 		{"export", "--env", "staging", "--stored", "--format", "shell"},
 	} {
 		x := onTerminal(t, dir, env, nil, args...)
@@ -222,8 +224,10 @@ func TestTerminalMasks(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for _, args := range [][]string{
-		{"render", "--env", "staging", "--reveal"}, {"export", "--env", "staging", "--stored", "--format", "json", "--reveal"},
-		{"export", "--env", "staging", "--stored", "--format", "shell", "--reveal"}, {"export", "--env", "staging", "--stored", "--for", "python", "--reveal"},
+		{"render", "--env", "staging", "--reveal"},
+		{"export", "--env", "staging", "--stored", "--format", "json", "--reveal"},
+		{"export", "--env", "staging", "--stored", "--format", "shell", "--reveal"},
+		{"export", "--env", "staging", "--stored", "--for", "python", "--reveal"},
 	} {
 		x := onTerminal(t, dir, env, nil, args...)
 		x.ends(0)

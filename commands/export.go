@@ -173,8 +173,10 @@ func (o exportOptions) settle() (formats.Format, formats.WriteOptions, error) {
 		of    formats.Format
 	}{
 		{len(o.readers) > 0 && !(format == formats.Shell && slices.Equal(o.readers, []string{"sh"})), "--for", formats.Dotenv},
-		{o.at != "", "--at", formats.Helm}, {o.name != "", "--name", formats.K8s},
-		{len(o.services) > 0, "--service", formats.Compose}, {len(o.sections) > 0, "--section", formats.INI},
+		{o.at != "", "--at", formats.Helm},
+		{o.name != "", "--name", formats.K8s},
+		{len(o.services) > 0, "--service", formats.Compose},
+		{len(o.sections) > 0, "--section", formats.INI},
 	} {
 		if x.given && format != x.of {
 			return format, w, usage(x.flag, x.of)

@@ -83,8 +83,10 @@ func (a *app) importFile(ctx context.Context, o importOptions) error {
 func (a *app) applyRows(ctx context.Context, w *playbooks.World, c *playbooks.Comparison, playbook, again string, deploy bool) error {
 	if len(c.Patch) == 0 {
 		if a.ui.JSON {
-			return a.ui.Document(runDocument{Schema: "envctl.run/v1", Playbook: playbook, Environment: c.Target.Environment.Name, Component: c.Target.Component,
-				State: "done", Unchanged: true, Verified: false, Steps: []plan.StepRecord{}})
+			return a.ui.Document(runDocument{
+				Schema: "envctl.run/v1", Playbook: playbook, Environment: c.Target.Environment.Name, Component: c.Target.Component,
+				State: "done", Unchanged: true, Verified: false, Steps: []plan.StepRecord{},
+			})
 		}
 		a.ui.Print("%s  unchanged", c.Path)
 		return nil

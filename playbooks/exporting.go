@@ -93,8 +93,10 @@ func (w *World) requiredEmpty(t Target, r *Rendered) []layer.Problem {
 			}
 		}
 		if name != "" && !has {
-			out = append(out, layer.Problem{Rule: layer.RuleMissingValue, Variable: name, Line: line,
-				Message: fmt.Sprintf("%s is empty, and %s:%d requires it", name, c.Code, f.Line)})
+			out = append(out, layer.Problem{
+				Rule: layer.RuleMissingValue, Variable: name, Line: line,
+				Message: fmt.Sprintf("%s is empty, and %s:%d requires it", name, c.Code, f.Line),
+			})
 		}
 	}
 	return out

@@ -178,7 +178,7 @@ func (c *Comparison) Edited(items []formats.Item, shown []string) *Comparison {
 // compared: whoever wrote in between is not overwritten, which is a Conflict. A
 // value that a shell would run on its way is Refused.
 func (w *World) Apply(ctx context.Context, c *Comparison, playbook, again string, deploy bool) (*plan.Plan, error) {
-	warnings, err := w.transports(c.Target, c.Patch)
+	warnings, err := w.transports(ctx, c.Target, c.Patch)
 	if err != nil {
 		return nil, err
 	}

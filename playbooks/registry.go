@@ -47,7 +47,7 @@ func (w *World) Set(ctx context.Context, t Target, playbook string, values provi
 	var warnings []plan.Fact
 	if playbook == "set" {
 		var err error
-		if warnings, err = w.transports(t, values); err != nil {
+		if warnings, err = w.transports(ctx, t, values); err != nil {
 			return nil, err
 		}
 	}

@@ -30,14 +30,14 @@ type Hop struct {
 // would change it; nil when it arrives as it is. Without a template nothing
 // stands between store and process. A template that cannot be read or rendered
 // here is no problem of the value: check reports it.
-func (w *World) TransportProblem(t Target, key string, v secret.Value) *Hop {
+func (w *World) TransportProblem(ctx context.Context, t Target, key string, v secret.Value) *Hop {
 	var found *Hop
 	for _, c := range w.Project.Components {
 		tmpl, err := w.Template(c.Key)
 		if err != nil || tmpl == nil || !w.reads(tmpl, t, key) {
 			continue
 		}
-		hop := w.hop(c, tmpl, t, key, v)
+		hop := w.hop(ctx, c, tmpl, t, key, v)
 		if hop != nil && (found == nil || hop.Executes && !found.Executes) {
 			found = hop
 		}
@@ -57,12 +57,12 @@ func (w *World) reads(tmpl *layer.Template, t Target, key string) bool {
 
 // hop renders a template twice, with a harmless value and with v, everything
 // else made up: what is wrong only the second time is the value's doing.
-func (w *World) hop(c config.Entry[config.Component], tmpl *layer.Template, t Target, key string, v secret.Value) *Hop {
-	before, err := w.pretend(tmpl, t, key, secret.New("x"))
+func (w *World) hop(ctx context.Context, c config.Entry[config.Component], tmpl *layer.Template, t Target, key string, v secret.Value) *Hop {
+	before, err := w.pretend(ctx, tmpl, t, key, secret.New("x"))
 	if err != nil {
 		return nil
 	}
-	after, err := w.pretend(tmpl, t, key, v)
+	after, err := w.pretend(ctx, tmpl, t, key, v)
 	if err != nil {
 		return nil
 	}
@@ -85,8 +85,8 @@ func (w *World) hop(c config.Entry[config.Component], tmpl *layer.Template, t Ta
 }
 
 // pretend renders a template with made-up values, but for one key.
-func (w *World) pretend(tmpl *layer.Template, t Target, key string, v secret.Value) (layer.Rendered, error) {
-	return layer.Render(context.Background(), tmpl, layer.RenderInput{
+func (w *World) pretend(ctx context.Context, tmpl *layer.Template, t Target, key string, v secret.Value) (layer.Rendered, error) {
+	return layer.Render(ctx, tmpl, layer.RenderInput{
 		Env: w.templateEnv(t),
 		Secret: func(_ context.Context, path string) (layer.SecretData, error) {
 			p, err := naming.ParsePath(w.Project.Vault.Mount, path)
@@ -107,13 +107,13 @@ func (w *World) pretend(tmpl *layer.Template, t Target, key string, v secret.Val
 
 // transports asks TransportProblem of every value of a patch: warnings for the
 // plan, and Refused for a value that a shell would run.
-func (w *World) transports(t Target, patch providers.Patch) ([]plan.Fact, error) {
+func (w *World) transports(ctx context.Context, t Target, patch providers.Patch) ([]plan.Fact, error) {
 	var warnings []plan.Fact
 	for _, k := range sortedKeys(patch) {
 		if !patch[k].IsSet() || patch[k].Len() == 0 {
 			continue
 		}
-		h := w.TransportProblem(t, k, patch[k])
+		h := w.TransportProblem(ctx, t, k, patch[k])
 		if h == nil {
 			continue
 		}

@@ -60,12 +60,12 @@ func TestTransportAgreesWithRealShells(t *testing.T) {
 			safe, alarms := 0, 0
 			dir := t.TempDir()
 			for i, v := range hostile(40) {
-				hop := w.TransportProblem(target, "K", secret.New(v))
+				hop := w.TransportProblem(t.Context(), target, "K", secret.New(v))
 				if hop != nil && hop.Executes {
 					alarms++
 					continue
 				}
-				r, err := w.pretend(tmpl, target, "K", secret.New(v))
+				r, err := w.pretend(t.Context(), tmpl, target, "K", secret.New(v))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -124,22 +124,22 @@ func TestTransportReaches(t *testing.T) {
 		t.Fatal(err)
 	}
 	app := Target{Environment: env, Component: "app"}
-	if h := w.TransportProblem(app, "K", secret.New("`id`")); h == nil || !h.Executes || h.Component != "other" || h.File != "other.ctmpl" || h.Line != 2 || h.Variable != "URL" {
+	if h := w.TransportProblem(t.Context(), app, "K", secret.New("`id`")); h == nil || !h.Executes || h.Component != "other" || h.File != "other.ctmpl" || h.Line != 2 || h.Variable != "URL" {
 		t.Errorf("%+v", h)
 	}
-	if h := w.TransportProblem(app, "K", secret.New("abc")); h != nil {
+	if h := w.TransportProblem(t.Context(), app, "K", secret.New("abc")); h != nil {
 		t.Errorf("%+v", h)
 	}
-	if h := w.TransportProblem(app, "FREE", secret.New("`id`")); h != nil {
+	if h := w.TransportProblem(t.Context(), app, "FREE", secret.New("`id`")); h != nil {
 		t.Errorf("nothing reads it, and %+v", h)
 	}
-	if h := w.TransportProblem(Target{Environment: env, Component: "other"}, "K", secret.New("`id`")); h != nil {
+	if h := w.TransportProblem(t.Context(), Target{Environment: env, Component: "other"}, "K", secret.New("`id`")); h != nil {
 		t.Errorf("another path, and %+v", h)
 	}
-	if _, err := w.transports(app, providers.Patch{"K": secret.New("`id`")}); err == nil || strings.Contains(err.Error(), "`id`") {
+	if _, err := w.transports(t.Context(), app, providers.Patch{"K": secret.New("`id`")}); err == nil || strings.Contains(err.Error(), "`id`") {
 		t.Errorf("%v", err)
 	}
-	if warnings, err := w.transports(app, providers.Patch{"K": secret.New("a$b"), "FREE": secret.New("$")}); err != nil || len(warnings) != 1 {
+	if warnings, err := w.transports(t.Context(), app, providers.Patch{"K": secret.New("a$b"), "FREE": secret.New("$")}); err != nil || len(warnings) != 1 {
 		t.Errorf("%v %v", warnings, err)
 	}
 }

@@ -99,18 +99,17 @@ func (e *varEditor) renameInTemplate(old, fresh string, keepKey bool) (keyed boo
 		}
 	}
 	keyed = keyed && !keepKey
-	rename := func(s string) string { return s }
 	if keyed {
 		text = renameKey(text, old, fresh)
 	}
-	rename = func(s string) string {
+	rename := func(s string) string {
 		if s == old {
 			return fresh
 		}
 		return s
 	}
 	parsed, perr := layer.ParseTemplate(file, []byte(text))
-	if perr != nil || !e.renamedTemplate(t, parsed, old, fresh, keyed, rename) {
+	if perr != nil || !e.renamedTemplate(t, parsed, old, keyed, rename) {
 		return false, e.byHand(file, "rename it by hand, or keep the store's key: --keep-key", "the template would say something else afterwards")
 	}
 	e.edit("template", file, src, text)
@@ -121,7 +120,7 @@ func (e *varEditor) renameInTemplate(old, fresh string, keepKey bool) (keyed boo
 }
 
 // renamedTemplate tells whether a template differs in the name (and the key) alone.
-func (e *varEditor) renamedTemplate(t, parsed *layer.Template, old, fresh string, keyed bool, rename func(string) string) bool {
+func (e *varEditor) renamedTemplate(t, parsed *layer.Template, old string, keyed bool, rename func(string) string) bool {
 	if slices.Contains(parsed.Names(), old) {
 		return false
 	}

@@ -272,8 +272,16 @@ func TestGuess(t *testing.T) {
 		file, src string
 		want      Format
 	}{
-		{".env", "", Dotenv}, {"prod.env", "", Dotenv}, {"x", "", Dotenv}, {"a.json", "", JSON}, {"a.INI", "", INI}, {"a.sh", "", Shell},
-		{"a.yaml", "A: x", YAML}, {"a.yml", "services: {a: {}}", Compose}, {"a.yaml", "kind: Secret", K8s}, {"values-prod.yaml", "A: x", Helm},
+		{".env", "", Dotenv},
+		{"prod.env", "", Dotenv},
+		{"x", "", Dotenv},
+		{"a.json", "", JSON},
+		{"a.INI", "", INI},
+		{"a.sh", "", Shell},
+		{"a.yaml", "A: x", YAML},
+		{"a.yml", "services: {a: {}}", Compose},
+		{"a.yaml", "kind: Secret", K8s},
+		{"values-prod.yaml", "A: x", Helm},
 		{"a.yaml", "A: \"", YAML},
 	} {
 		if got := Guess(c.file, []byte(c.src)); got != c.want {

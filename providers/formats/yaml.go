@@ -184,8 +184,9 @@ func (t *tree) merged(n *yaml.Node, depth int) ([]member, error) {
 			}
 		}
 		return all, nil
+	default:
+		return nil, invalid(t.file, n.Line, "", "<< merges maps only")
 	}
-	return nil, invalid(t.file, n.Line, "", "<< merges maps only")
 }
 
 // get returns the node at a key of a map, nil when it is not there.
