@@ -12,7 +12,7 @@ import (
 
 func (a *app) varCommand() *cli.Command {
 	return &cli.Command{
-		Name: "var", Usage: "Add, rename or remove a variable in all layers at once", Category: "layers",
+		Name: "var", Usage: "Add, rename or remove a variable in all layers at once", Category: "project",
 		Description: "Changes the template, the code and the example in one step, after a preview, and no other byte of them. Each file\n" +
 			"is read back before anything is written: it has to say what it said, but for this variable. What no safe edit is\n" +
 			"known for is refused with its place. The store is not touched; the commands for it are printed.",

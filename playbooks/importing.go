@@ -15,7 +15,7 @@ import (
 // ImportRow is what an import or an edit would do to one key.
 type ImportRow struct {
 	Key   string `json:"key"`
-	State string `json:"state"` // added, changed, removed, unchanged, refused
+	State string `json:"state"` // added, changed, removed, unchanged, skipped (empty), refused
 	Why   string `json:"why,omitempty"`
 	Line  int    `json:"line,omitempty"`
 	Old   string `json:"old,omitempty"` // fingerprints
@@ -90,7 +90,7 @@ func (w *World) Importing(ctx context.Context, t Target, file string, items []fo
 		case e.Why != "":
 			row.State, row.Why = "refused", e.Why
 		case e.Value.Len() == 0 && !allowEmpty:
-			row.State, row.Why = "refused", "empty; --allow-empty accepts it"
+			row.State, row.Why = "skipped", "empty; --allow-empty takes it"
 		default:
 			row.State, row.Why = unfit(k, e.Value)
 		}
