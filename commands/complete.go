@@ -36,7 +36,7 @@ func (a *app) complete(_ context.Context, args []string) {
 	}
 	words, current := args[:len(args)-1], args[len(args)-1]
 	out := bufio.NewWriter(a.ui.Out)
-	defer out.Flush()
+	defer func() { _ = out.Flush() }() // a shell that no longer listens needs no error
 	for _, c := range a.candidates(words, current) {
 		if c.value == filesPlease {
 			fmt.Fprintln(out, c.value)

@@ -18,7 +18,7 @@ import (
 func editing(t *testing.T, script string) (dir string, env []string, memory string) {
 	t.Helper()
 	dir, env = folder(t)
-	memory, err := os.MkdirTemp("/dev/shm", "envctl-test-") //nolint:usetesting // it has to lie in memory
+	memory, err := os.MkdirTemp("/dev/shm", "envctl-test-")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 // tree: to build the tree for it would be a quarter of what --help costs.
 //
 //go:embed help.txt
-var helpText string //nolint:gochecknoglobals // what is embedded is a variable
+var helpText string
 
 // asksHelp tells whether an arranged line is flags, --help last: without a
 // command, it asks for the program's own help.

@@ -10,7 +10,7 @@ import (
 )
 
 // program builds envctl as it ships: what it does with signals is in its main.
-var program = sync.OnceValues(func() (string, error) { //nolint:gochecknoglobals // built once for all tests
+var program = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "envctl-")
 	if err != nil {
 		return "", err
@@ -24,7 +24,7 @@ var program = sync.OnceValues(func() (string, error) { //nolint:gochecknoglobals
 })
 
 // builds are the folders to remove when the last test is done.
-var builds []string //nolint:gochecknoglobals // see above; only written before program returns
+var builds []string
 
 // command is the built program in dir; it must not outlive the test.
 func command(t *testing.T, dir string, env []string, args ...string) *exec.Cmd {

@@ -375,8 +375,16 @@ func TestTerminalLook(t *testing.T) {
 	x := onTerminal(t, dir, env, nil, "env", "create", "staging", "--allow-missing", "--no-input")
 	x.ends(0)
 	for _, args := range [][]string{
-		{"trace", "API_TOKEN", "--env", "staging"}, {"trace", "API_TOKEN", "--all-envs"}, {"list", "--all-envs"}, {"list", "--env", "staging"},
-		{"history", "API_TOKEN", "--env", "staging"}, {"env", "list"}, {"env", "show", "staging"}, {"names", "--env", "staging"}, {"runs"}, {"diff", "staging", "production"},
+		{"trace", "API_TOKEN", "--env", "staging"},
+		{"trace", "API_TOKEN", "--all-envs"},
+		{"list", "--all-envs"},
+		{"list", "--env", "staging"},
+		{"history", "API_TOKEN", "--env", "staging"},
+		{"env", "list"},
+		{"env", "show", "staging"},
+		{"names", "--env", "staging"},
+		{"runs"},
+		{"diff", "staging", "production"},
 		{"set", "API_TOKEN", "--generate", "token", "--env", "production"},
 	} {
 		asks := args[0] == "set"

@@ -66,7 +66,7 @@ func (o OS) MkdirAll(dir string) error {
 	case !info.IsDir():
 		return &fs.PathError{Op: "mkdir", Path: dir, Err: errNotRegular}
 	case info.Mode().Perm()&0o077 != 0:
-		return os.Chmod(dir, 0o700)
+		return os.Chmod(dir, 0o700) //nolint:gosec // a folder
 	}
 	return nil
 }

@@ -201,7 +201,7 @@ func (r *run) verifyAgain(ctx context.Context) error {
 		if r.stopping(ctx) {
 			return r.stop(ctx, nil)
 		}
-		if err := s.Verify(r.work, maps.Clone(st.receipt)); err != nil {
+		if err := s.Verify(r.work, maps.Clone(st.receipt)); err != nil { //nolint:contextcheck // r.work outlives the first interrupt on purpose
 			return r.end(Partial, r.partial(err, "what step "+s.ID+" did no longer holds, and nothing more was done"))
 		}
 	}
@@ -227,7 +227,7 @@ func (r *run) back(ctx context.Context) (left []string, err error) {
 		if s.Undo == nil {
 			err = fault.New(fault.Refused, "undo "+st.ID, "cannot be undone", "")
 		} else {
-			err = s.Undo(r.work, st.known())
+			err = s.Undo(r.work, st.known()) //nolint:contextcheck // r.work outlives the first interrupt on purpose
 		}
 		if err != nil {
 			undone.Type = recUndoFailed

@@ -43,7 +43,7 @@ type Docker struct {
 }
 
 // One engine serves all tests of a binary, because starting one takes a second.
-var shared struct { //nolint:gochecknoglobals // see above
+var shared struct {
 	sync.Mutex
 	docker *Docker
 	err    error

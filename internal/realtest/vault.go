@@ -157,7 +157,7 @@ func (v *VaultServer) Try(method, path string, body any) (int, []byte) {
 			v.t.Fatal(err)
 		}
 	}
-	req, err := http.NewRequest(method, v.Addr+"/v1/"+path, bytes.NewReader(payload)) //nolint:noctx // bounded by the client
+	req, err := http.NewRequest(method, v.Addr+"/v1/"+path, bytes.NewReader(payload))
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func newVault(t testing.TB) *VaultServer {
 // start runs the server and waits until it answers at all.
 func (v *VaultServer) start() error {
 	v.output = &bytes.Buffer{}
-	cmd := exec.Command(v.bin, v.args...) //nolint:noctx,gosec // ended by Stop
+	cmd := exec.Command(v.bin, v.args...)
 	cmd.Env = []string{"HOME=" + v.dir, "PATH=" + os.Getenv("PATH")}
 	cmd.Stdout, cmd.Stderr = v.output, v.output
 	if err := cmd.Start(); err != nil {
@@ -263,7 +263,7 @@ func tail(s string) string { return s[max(0, len(s)-2000):] }
 // freeAddr returns a loopback address on which nothing listens.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,12 +121,16 @@ func TestWhereValuesComeFrom(t *testing.T) {
 			w.with(t, w.config)
 			w.Release.Environment = c.env
 			w.Release.Services = []providers.Service{{Name: "web", Container: w.Release.Project + "-web-" + c.env}}
-			w.Release.Values = map[string]secret.Value{"KEY": secret.New("a$b"), "PLAIN": secret.New("p q"), "DOCKER_HOST": secret.New("tcp://10.0.0.1:1"),
-				"COMPOSE_PROFILES": secret.New("x"), "LD_PRELOAD": secret.New("/evil.so"), "PATH": secret.New("/evil"), "http_proxy": secret.New("http://evil")}
+			w.Release.Values = map[string]secret.Value{
+				"KEY": secret.New("a$b"), "PLAIN": secret.New("p q"), "DOCKER_HOST": secret.New("tcp://10.0.0.1:1"),
+				"COMPOSE_PROFILES": secret.New("x"), "LD_PRELOAD": secret.New("/evil.so"), "PATH": secret.New("/evil"), "http_proxy": secret.New("http://evil"),
+			}
 			w.up(t)
 			env := w.env(t, "web")
-			is(t, env, map[string]string{"KEY": "a$b", "ONLY_FILE": "p q", "FROM_DOTENV": c.beside, "SUFFIX": c.suffix, "WHERE": c.env + "/" + c.env,
-				"ASKED": "a$b", "EXTRA": "extra", "PLAIN": "p q", "ENV": c.env, "DOCKER_HOST": "tcp://10.0.0.1:1", "PATH": "/evil", "LD_PRELOAD": "/evil.so"})
+			is(t, env, map[string]string{
+				"KEY": "a$b", "ONLY_FILE": "p q", "FROM_DOTENV": c.beside, "SUFFIX": c.suffix, "WHERE": c.env + "/" + c.env,
+				"ASKED": "a$b", "EXTRA": "extra", "PLAIN": "p q", "ENV": c.env, "DOCKER_HOST": "tcp://10.0.0.1:1", "PATH": "/evil", "LD_PRELOAD": "/evil.so",
+			})
 			if env["VAULT_TOKEN"].IsSet() {
 				t.Error("envctl's own credential reached the container")
 			}

@@ -144,8 +144,10 @@ func (d *Deployer) environment(r providers.Release) []string {
 // a store must not set it: DOCKER_HOST would deploy elsewhere, LD_PRELOAD run code.
 func obeyed(name string) bool {
 	upper := strings.ToUpper(name)
-	for _, prefix := range [...]string{"BUILDKIT_", "BUILDX_", "COMPOSE_", "DOCKER_", "DYLD_", "GIT_", "GODEBUG", "GOGC", "GOMAXPROCS",
-		"GOMEMLIMIT", "GOTRACEBACK", "GPG_", "LC_", "LD_", "OTEL_", "SSH_", "SSL_CERT_", "XDG_"} {
+	for _, prefix := range [...]string{
+		"BUILDKIT_", "BUILDX_", "COMPOSE_", "DOCKER_", "DYLD_", "GIT_", "GODEBUG", "GOGC", "GOMAXPROCS",
+		"GOMEMLIMIT", "GOTRACEBACK", "GPG_", "LC_", "LD_", "OTEL_", "SSH_", "SSL_CERT_", "XDG_",
+	} {
 		if strings.HasPrefix(upper, prefix) {
 			return true
 		}

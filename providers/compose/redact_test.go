@@ -13,10 +13,14 @@ import (
 
 func TestRedact(t *testing.T) {
 	t.Parallel()
-	r := providers.Release{Project: "ledger", Environment: "staging", Component: "postgres",
+	r := providers.Release{
+		Project: "ledger", Environment: "staging", Component: "postgres",
 		Services: []providers.Service{{Name: "postgres", Container: "ledger-postgres-staging"}},
-		Values: map[string]secret.Value{"DATABASE_URL": secret.New("postgres://ledger:hunter2hunter2@db/ledger"), "PIN": secret.New("4711"),
-			"ENVIRONMENT": secret.New("staging"), "EMPTY": secret.New(""), "A": secret.New("x")}}
+		Values: map[string]secret.Value{
+			"DATABASE_URL": secret.New("postgres://ledger:hunter2hunter2@db/ledger"), "PIN": secret.New("4711"),
+			"ENVIRONMENT": secret.New("staging"), "EMPTY": secret.New(""), "A": secret.New("x"),
+		},
+	}
 	for in, want := range map[string]string{
 		"service postgres of ledger-postgres-staging has no DATABASE_URL": "service postgres of ledger-postgres-staging has no DATABASE_URL",
 		"invalid port: hunter2hunter2@db":                                 "invalid port: [secret]",

@@ -41,8 +41,10 @@ func start(t *testing.T, d *realtest.Docker, project, name string, args ...strin
 }
 
 func labels(project, environment, component, service string) []string {
-	return []string{"--label=envctl.project=" + project, "--label=envctl.environment=" + environment,
-		"--label=envctl.component=" + component, "--label=envctl.service=" + service}
+	return []string{
+		"--label=envctl.project=" + project, "--label=envctl.environment=" + environment,
+		"--label=envctl.component=" + component, "--label=envctl.service=" + service,
+	}
 }
 
 func only(t *testing.T, e *Engine, q providers.ContainerQuery) providers.Container {

@@ -30,8 +30,12 @@ func TestEndpoints(t *testing.T) {
 		host, base string
 		local      bool
 	}{
-		{"", "http://docker", true}, {"unix:///run/user/1000/docker.sock", "http://docker", true}, {"ssh://root@h", "http://docker", false},
-		{"tcp://127.0.0.1:2375", "http://127.0.0.1:2375", false}, {"tcp://[::1]:2375", "http://[::1]:2375", false}, {"https://h:2376", "https://h:2376", false},
+		{"", "http://docker", true},
+		{"unix:///run/user/1000/docker.sock", "http://docker", true},
+		{"ssh://root@h", "http://docker", false},
+		{"tcp://127.0.0.1:2375", "http://127.0.0.1:2375", false},
+		{"tcp://[::1]:2375", "http://[::1]:2375", false},
+		{"https://h:2376", "https://h:2376", false},
 	} {
 		e, err := New(Config{Host: c.host})
 		if err != nil || e.base != c.base || e.local != c.local || !strings.HasPrefix(e.Describe(), "docker ") {

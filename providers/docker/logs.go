@@ -97,7 +97,7 @@ func demultiplex(r io.Reader, stdout, stderr io.Writer) error {
 			to = stderr
 		}
 		if _, err := io.CopyN(to, r, int64(binary.BigEndian.Uint32(head[4:]))); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return err

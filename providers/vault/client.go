@@ -169,7 +169,7 @@ func (s *Store) askHelper(ctx context.Context, op string) (secret.Value, error) 
 	if !filepath.IsAbs(s.cfg.TokenHelper) {
 		return secret.Value{}, fault.Newf(fault.Usage, op, hint, "the token helper %q is not an absolute path", s.cfg.TokenHelper)
 	}
-	cmd := exec.CommandContext(ctx, s.cfg.TokenHelper, "get") //nolint:gosec // the operator's own configuration names it
+	cmd := exec.CommandContext(ctx, s.cfg.TokenHelper, "get")
 	cmd.WaitDelay = 100 * time.Millisecond
 	out, err := cmd.Output()
 	if err != nil {
@@ -189,7 +189,7 @@ func readToken(name string) (secret.Value, error) {
 	if !info.Mode().IsRegular() {
 		return secret.Value{}, &os.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
 	}
-	f, err := os.Open(name) //nolint:gosec // the operator's own configuration names it
+	f, err := os.Open(name)
 	if err != nil {
 		return secret.Value{}, err
 	}

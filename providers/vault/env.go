@@ -101,7 +101,7 @@ func tokenHelper(file string) (string, error) {
 	case !info.Mode().IsRegular() || info.Size() > 64<<10:
 		return "", fault.New(fault.Invalid, op, "not a regular file of at most 64 KiB", hint)
 	}
-	b, err := os.ReadFile(file) //nolint:gosec // the operator's own
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return "", fault.Wrap(err, fault.Invalid, op, hint)
 	}

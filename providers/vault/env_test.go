@@ -166,7 +166,7 @@ func TestTokenSources(t *testing.T) {
 	script := func(name, text string) string {
 		file := filepath.Join(dir, name)
 		writeFile(t, file, "#!/bin/sh\n"+text)
-		if err := os.Chmod(file, 0o700); err != nil { //nolint:gosec // a program
+		if err := os.Chmod(file, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		return file

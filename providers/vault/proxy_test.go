@@ -51,8 +51,10 @@ const (
 )
 
 func (f trouble) String() string {
-	return [...]string{"pass", "lose-502", "lose-504", "lose-500", "lose-reset", "lose-stall", "lose-half", "lose-garbage", "lose-empty",
-		"drop-502", "drop-reset", "drop-stall", "late"}[f]
+	return [...]string{
+		"pass", "lose-502", "lose-504", "lose-500", "lose-reset", "lose-stall", "lose-half", "lose-garbage", "lose-empty",
+		"drop-502", "drop-reset", "drop-stall", "late",
+	}[f]
 }
 
 func newProxy(t testing.TB, target string) *proxy {

@@ -131,9 +131,10 @@ func (r *reader) describe(c *class, conf config, gen int, d *decl, nested bool) 
 // None.
 func (r *reader) enumOf(d *decl, s *scope) *class {
 	sides := []*expr{d.ann}
-	if d.ann.kind == exprBinary {
+	switch d.ann.kind {
+	case exprBinary:
 		sides = flatten(d.ann)
-	} else if d.ann.kind == exprIndex {
+	case exprIndex:
 		sides = append(sides, d.ann.args[1])
 	}
 	for _, e := range sides {
@@ -158,10 +159,10 @@ func (r *reader) setDefault(f *Field, args *fieldArgs, gen int, d *decl) {
 	switch {
 	case e == nil && args.factory != nil:
 		e = args.factory
-		switch {
-		case e.kind == exprLambda:
+		switch e.kind {
+		case exprLambda:
 			e = e.args[0]
-		case e.kind == exprName || e.kind == exprAttr:
+		case exprName, exprAttr:
 			args.makes = r.typeText(e, s)
 			e = &expr{kind: exprCall, args: []*expr{e}, names: []string{""}}
 		default:

@@ -177,7 +177,8 @@ func integers(op string, a, b int64) (any, bool) {
 			b = min(b, 2+b%2)
 		}
 		var c any = int64(1)
-		for ok := true; b > 0; b-- {
+		var ok bool
+		for ; b > 0; b-- {
 			if c, ok = integers("*", c.(int64), a); !ok {
 				return nil, false
 			}
@@ -265,7 +266,7 @@ func appendJSON(b []byte, v any, depth int) ([]byte, bool) {
 	if depth > maxDepth || len(b) > maxText {
 		return b, false
 	}
-	ok := true
+	var ok bool
 	switch v := v.(type) {
 	case nil:
 		return append(b, "null"...), true

@@ -3,8 +3,10 @@ package python
 // class records a class statement with its bases and the classes inside it.
 func (r *reader) class(st *stmt, s *scope, depth int) {
 	name := st.name()
-	c := &class{name: name.text, stmt: st, line: int(st.first().line), items: make([]item, 0, len(st.body)),
-		scope: &scope{outer: s, names: make(map[string]*binding, len(st.body)), class: true}}
+	c := &class{
+		name: name.text, stmt: st, line: int(st.first().line), items: make([]item, 0, len(st.body)),
+		scope: &scope{outer: s, names: make(map[string]*binding, len(st.body)), class: true},
+	}
 	if call := r.classCall(st); call != nil {
 		for i, arg := range call.args[1:] {
 			kw := call.names[i+1]
@@ -33,7 +35,7 @@ func (r *reader) class(st *stmt, s *scope, depth int) {
 		}
 	}
 	r.collect(st.body, c.scope, depth+1)
-	r.body(c, st.body, s, false)
+	r.body(c, st.body, false)
 	r.classes = append(r.classes, c)
 	s.bind(name.text, &binding{kind: bindClass, class: c, scope: s})
 }
@@ -71,7 +73,7 @@ func (r *reader) classCall(st *stmt) *expr {
 
 // body lists what a class body declares; blocks are entered as Python would,
 // and where only the run decides which, all of them are.
-func (r *reader) body(c *class, body []stmt, s *scope, unsure bool) {
+func (r *reader) body(c *class, body []stmt, unsure bool) {
 	taken := false // a branch of the current if chain is certain
 	for i := range body {
 		st := &body[i]
@@ -99,18 +101,18 @@ func (r *reader) body(c *class, body []stmt, s *scope, unsure bool) {
 				continue
 			}
 			taken = known && truth
-			r.body(c, st.body, s, unsure || !known)
+			r.body(c, st.body, unsure || !known)
 		case stmtElse:
 			if taken {
 				continue
 			}
 			after := i > 0 && (body[i-1].kind == stmtIf || body[i-1].kind == stmtElif)
 			sure := after && r.decided(body[:i], c.scope)
-			r.body(c, st.body, s, unsure || !sure)
+			r.body(c, st.body, unsure || !sure)
 		case stmtTry, stmtWith, stmtFinally:
-			r.body(c, st.body, s, unsure)
+			r.body(c, st.body, unsure)
 		case stmtExcept, stmtLoop, stmtMatch, stmtCase:
-			r.body(c, st.body, s, true)
+			r.body(c, st.body, true)
 		}
 		if st.kind != stmtIf && st.kind != stmtElif {
 			taken = false

@@ -122,8 +122,13 @@ func TestAccepts(t *testing.T) {
 func TestAliasGenerators(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ in, camel, pascal, snake string }{
-		{"db_url", "dbUrl", "DbUrl", "db_url"}, {"a1_b2", "a1B2", "A1B2", "a_1_b_2"}, {"_x_y", "_xY", "_XY", "_x_y"},
-		{"already", "already", "Already", "already"}, {"HTTPServer", "httpserver", "Httpserver", "http_server"}, {"a__b", "a__B", "A__B", "a__b"}, {"v2beta", "v2Beta", "V2Beta", "v_2beta"},
+		{"db_url", "dbUrl", "DbUrl", "db_url"},
+		{"a1_b2", "a1B2", "A1B2", "a_1_b_2"},
+		{"_x_y", "_xY", "_XY", "_x_y"},
+		{"already", "already", "Already", "already"},
+		{"HTTPServer", "httpserver", "Httpserver", "http_server"},
+		{"a__b", "a__B", "A__B", "a__b"},
+		{"v2beta", "v2Beta", "V2Beta", "v_2beta"},
 	} {
 		if got := [3]string{toCamel(c.in), toPascal(c.in), toSnake(c.in)}; got != [3]string{c.camel, c.pascal, c.snake} {
 			t.Errorf("%s: %v, want %v", c.in, got, c)

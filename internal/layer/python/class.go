@@ -78,7 +78,7 @@ func (r *reader) foreignSettings(c *class, b base) bool {
 }
 
 // Bases that add no fields of their own.
-var ordinaryBases = map[string]bool{
+var ordinaryBases = map[string]bool{ //nolint:gochecknoglobals // a constant table
 	"ABC": true, "BaseModel": true, "BaseSettings": true, "Enum": true, "Flag": true, "Generic": true,
 	"GenericModel": true, "IntEnum": true, "IntFlag": true, "NamedTuple": true, "Protocol": true, "StrEnum": true,
 	"TypedDict": true, "bytes": true, "dict": true, "float": true, "int": true, "object": true, "str": true,

@@ -132,10 +132,10 @@ func (r *reader) validators(c *class) map[string]bool {
 		early, fields := false, []string{}
 		for i, a := range e.args[1:] {
 			v, known := r.eval(a, s, 0)
-			switch text, _ := v.(string); {
-			case e.names[i+1] == kw:
+			switch text, _ := v.(string); e.names[i+1] {
+			case kw:
 				early = !known || v == true || text == "before" || text == "plain" || text == "wrap"
-			case e.names[i+1] == "":
+			case "":
 				fields = append(fields, text)
 			}
 		}

@@ -120,12 +120,12 @@ func (s *scanner) logicalLine() bool {
 			return false
 		}
 		c := s.src[s.pos]
-		switch {
-		case c == ' ' || c == '\t' || c == '\f':
+		switch c {
+		case ' ', '\t', '\f':
 			s.pos++
-		case c == '#':
+		case '#':
 			s.comment()
-		case c == '\n':
+		case '\n':
 			if len(s.brackets) > 0 {
 				s.newline()
 				continue
@@ -133,7 +133,7 @@ func (s *scanner) logicalLine() bool {
 			s.emit(tokNewline, s.pos)
 			s.newline()
 			return true
-		case c == '\\':
+		case '\\':
 			if s.peek(1) != '\n' {
 				s.fail(s.pos, "unexpected character after a line continuation")
 				return false

@@ -26,7 +26,7 @@ type meta struct {
 }
 
 // simpleTypes are types by the last part of their name.
-var simpleTypes = map[string]Kind{
+var simpleTypes = map[string]Kind{ //nolint:gochecknoglobals // a constant table
 	"AbstractSet": List, "Any": Unknown, "AnyStr": Str, "AwareDatetime": Unknown, "Base64Bytes": Bytes,
 	"Base64Str": Str, "ByteSize": Unknown, "Callable": Unknown, "Collection": List, "Counter": Dict, "Decimal": Float,
 	"DefaultDict": Dict, "Deque": List, "Dict": Dict, "DirectoryPath": Str, "EmailStr": Str, "FilePath": Str,
@@ -46,12 +46,12 @@ var simpleTypes = map[string]Kind{
 }
 
 // typeLimits are the constraints that a type's name carries.
-var typeLimits = map[string]Constraints{
+var typeLimits = map[string]Constraints{ //nolint:gochecknoglobals // a constant table
 	"NegativeFloat": {Lt: "0"}, "NegativeInt": {Lt: "0"}, "NonNegativeFloat": {Ge: "0"}, "NonNegativeInt": {Ge: "0"},
 	"NonPositiveFloat": {Le: "0"}, "NonPositiveInt": {Le: "0"}, "PositiveFloat": {Gt: "0"}, "PositiveInt": {Gt: "0"},
 }
 
-var urlTypes = map[string]bool{
+var urlTypes = map[string]bool{ //nolint:gochecknoglobals // a constant table
 	"AmqpDsn": true, "AnyHttpUrl": true, "AnyUrl": true, "AnyWebsocketUrl": true, "ClickHouseDsn": true, "CockroachDsn": true,
 	"FileUrl": true, "FtpUrl": true, "HttpUrl": true, "KafkaDsn": true, "MariaDBDsn": true, "MongoDsn": true, "MySQLDsn": true,
 	"NatsDsn": true, "PostgresDsn": true, "RedisDsn": true, "SnowflakeDsn": true, "WebsocketUrl": true,
@@ -261,8 +261,10 @@ func (r *reader) metadata(t *typ, e *expr, s *scope) {
 			return
 		}
 		names := append([]string{}, e.names...)
-		positional := map[string][]string{"Ge": {"ge"}, "Gt": {"gt"}, "Le": {"le"}, "Lt": {"lt"}, "MaxLen": {"max_length"}, "MinLen": {"min_length"},
-			"Len": {"min_length", "max_length"}}[name]
+		positional := map[string][]string{
+			"Ge": {"ge"}, "Gt": {"gt"}, "Le": {"le"}, "Lt": {"lt"}, "MaxLen": {"max_length"}, "MinLen": {"min_length"},
+			"Len": {"min_length", "max_length"},
+		}[name]
 		for i := 1; i < len(names) && i <= len(positional); i++ {
 			if names[i] == "" {
 				names[i] = positional[i-1]
@@ -318,8 +320,10 @@ func (r *reader) typeCall(e *expr, s *scope, depth int) typ {
 			return t
 		}
 	case "conbytes", "confloat", "conint", "conlist", "conset", "constr", "condecimal":
-		t := typ{text: map[string]string{"conbytes": "bytes", "confloat": "float", "conint": "int", "conlist": "list", "conset": "set", "constr": "str",
-			"condecimal": "Decimal"}[name], kind: simpleTypes[name]}
+		t := typ{text: map[string]string{
+			"conbytes": "bytes", "confloat": "float", "conint": "int", "conlist": "list", "conset": "set", "constr": "str",
+			"condecimal": "Decimal",
+		}[name], kind: simpleTypes[name]}
 		if name == "conbytes" {
 			t.kind = Bytes
 		}

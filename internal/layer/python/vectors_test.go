@@ -478,9 +478,17 @@ func summary(s *Settings) string {
 				b.WriteString(" " + flag.name)
 			}
 		}
-		for _, c := range []struct{ name, text string }{{"ge", f.Constraints.Ge}, {"gt", f.Constraints.Gt}, {"le", f.Constraints.Le}, {"lt", f.Constraints.Lt},
-			{"min", f.Constraints.MinLength}, {"max", f.Constraints.MaxLength}, {"pattern", f.Constraints.Pattern},
-			{"choices", strings.Join(f.Choices, ",")}, {"prefixes", strings.Join(f.Prefixes, ",")}} {
+		for _, c := range []struct{ name, text string }{
+			{"ge", f.Constraints.Ge},
+			{"gt", f.Constraints.Gt},
+			{"le", f.Constraints.Le},
+			{"lt", f.Constraints.Lt},
+			{"min", f.Constraints.MinLength},
+			{"max", f.Constraints.MaxLength},
+			{"pattern", f.Constraints.Pattern},
+			{"choices", strings.Join(f.Choices, ",")},
+			{"prefixes", strings.Join(f.Prefixes, ",")},
+		} {
 			if c.text != "" {
 				b.WriteString(" " + c.name + ":" + c.text)
 			}

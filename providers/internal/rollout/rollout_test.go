@@ -84,7 +84,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-var since = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) //nolint:gochecknoglobals // a moment
+var since = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func TestWait(t *testing.T) {
 	t.Parallel()
