@@ -62,12 +62,12 @@ func (w *World) RenameVariable(component, old, fresh string, o VarRenameOptions)
 // one gone only when nothing reads it any more.
 func (e *varEditor) moveKey(old, fresh string) {
 	for _, env := range e.w.Project.EnvironmentNames() {
-		on := fmt.Sprintf(" --env %s --component %s", env, e.name)
 		consent := ""
 		if c, err := e.w.Project.Environment(env); err == nil && c.Protected {
 			consent = " --confirm " + env // nobody can be asked behind a pipe
 		}
-		e.change.Next = append(e.change.Next, fmt.Sprintf("envctl get %s --raw%s | envctl set %s --stdin%s%s", old, on, fresh, on, consent))
+		e.change.Next = append(e.change.Next, fmt.Sprintf("envctl get %s --raw --env %s --component %s | envctl set %s --stdin --env %s --component %s",
+			old, env, e.name, fresh, env, e.name)+consent)
 	}
 	for _, env := range e.w.Project.EnvironmentNames() {
 		e.change.Next = append(e.change.Next, fmt.Sprintf("envctl unset %s --env %s --component %s   # after the deployment", old, env, e.name))
