@@ -98,7 +98,10 @@ func reviving(ctx context.Context, s providers.Reader, p naming.Path, t Target) 
 			return fmt.Sprintf("run envctl rollback --to %d%s first", r.Version, t.on())
 		}
 	}
-	return "undelete a version in the store first: none is live"
+	if n := len(revisions); n > 0 && !revisions[n-1].Destroyed {
+		return fmt.Sprintf("bring its newest version back: vault kv undelete -versions=%d on that path, or, where a run deleted it, envctl undo RUN", revisions[n-1].Version)
+	}
+	return "no version of it is left: run envctl env create " + t.Environment.Name + " to fill a new one, after removing the path's metadata in the store"
 }
 
 // Plan reads what the change needs and returns its plan.
