@@ -91,15 +91,9 @@ func (a *app) status(ctx context.Context, component string, all bool) error {
 	if err != nil {
 		return err
 	}
-	var names []string
-	if all {
-		names = w.Project.EnvironmentNames()
-	} else {
-		e, err := a.readEnv(w)
-		if err != nil {
-			return err
-		}
-		names = []string{e.Name}
+	names, err := a.readEnvs(w, all)
+	if err != nil {
+		return err
 	}
 	doc := statusDocument{Schema: "envctl.status/v1", Services: []playbooks.ServiceStatus{}}
 	if !all {

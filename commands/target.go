@@ -30,6 +30,16 @@ func (a *app) readEnv(w *playbooks.World) (config.Environment, error) {
 	return w.Project.Environment(name)
 }
 
+// readEnvs returns the names of the environments of a read: the one that is
+// meant, or with --all-envs every one of the file.
+func (a *app) readEnvs(w *playbooks.World, all bool) ([]string, error) {
+	if all {
+		return w.Project.EnvironmentNames(), nil
+	}
+	e, err := a.readEnv(w)
+	return []string{e.Name}, err
+}
+
 // writeEnv returns the environment of a write, which must be named.
 func (a *app) writeEnv(w *playbooks.World) (config.Environment, error) {
 	if a.globals.env == "" {

@@ -32,15 +32,9 @@ func (a *app) trace(ctx context.Context, variable string, all bool) error {
 	if err != nil {
 		return err
 	}
-	var names []string
-	if all {
-		names = w.Project.EnvironmentNames()
-	} else {
-		e, err := a.readEnv(w)
-		if err != nil {
-			return err
-		}
-		names = []string{e.Name}
+	names, err := a.readEnvs(w, all)
+	if err != nil {
+		return err
 	}
 	letters := &playbooks.Letters{}
 	var traces []*playbooks.Trace

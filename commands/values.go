@@ -132,15 +132,9 @@ func (a *app) list(ctx context.Context, allEnvs, reveal bool) error {
 	if err != nil {
 		return err
 	}
-	var names []string
-	if allEnvs {
-		names = w.Project.EnvironmentNames()
-	} else {
-		e, err := a.readEnv(w)
-		if err != nil {
-			return err
-		}
-		names = []string{e.Name}
+	names, err := a.readEnvs(w, allEnvs)
+	if err != nil {
+		return err
 	}
 	components := w.Project.ComponentNames()
 	if c := a.globals.component; c != "" {
