@@ -59,6 +59,13 @@ type Change struct {
 	// Check looks at what the write left, when it is read back: the version it was
 	// made on and the one it made.
 	Check func(ctx context.Context, before, after providers.Bundle) error
+	// PutBack changes what an undo writes, which is what the keys held before: some
+	// values must not get lost although they are taken back. PutBackDone tells a
+	// path that such an undo has left.
+	PutBack     func(ctx context.Context, before, now providers.Bundle, patch providers.Patch) error
+	PutBackDone func(before, now providers.Bundle) bool
+	// Extend adds steps of its own to the plan of the write and what follows from it.
+	Extend func(p *plan.Plan, r rollouts) error
 }
 
 // current reads the newest version of a target's path. A path that was never
@@ -134,36 +141,61 @@ func (c Change) planOn(_ context.Context, w *World, store providers.Store, cur p
 	if c.Environment.Protected {
 		p.Confirm = c.Environment.Name
 	}
-	wrote := &written{}
-	write := w.writeStep(c, store, cur, wrote)
-	p.Steps = []plan.Step{write}
-	if !c.Deploy {
-		return p, nil
-	}
-	var before, after []plan.Step
-	affected := w.affected(c.Target)
-	for _, name := range affected {
-		t := Target{Environment: c.Environment, Component: name}
-		deployer, err := w.Deployer(c.Environment, name)
-		if err != nil {
+	r := rollouts{wrote: &written{}}
+	if c.Deploy {
+		var err error
+		if r, err = w.rollouts(c.Target, r.wrote, ""); err != nil {
 			return nil, err
 		}
-		if deployer == nil {
-			continue
+	}
+	write := w.writeStep(c, store, fixed(cur), r.wrote)
+	p.Facts = append(p.Facts, r.facts...)
+	p.Steps = append(append(append(p.Steps, r.before...), write), r.after...)
+	if c.Extend != nil {
+		return p, c.Extend(p, r)
+	}
+	return p, nil
+}
+
+// rollouts are the steps that bring a write to every component that it reaches.
+type rollouts struct {
+	wrote    *written
+	before   []plan.Step // before the write
+	after    []plan.Step
+	facts    []plan.Fact
+	services []string // that are deployed
+}
+
+// rollouts plans the deployment of every component that a write to the target's
+// path reaches; none where nothing is deployed. stage is "", or tells a second
+// round of a plan apart.
+func (w *World) rollouts(t Target, wrote *written, stage string) (rollouts, error) {
+	out := rollouts{wrote: wrote}
+	affected := w.affected(t)
+	for _, name := range affected {
+		at := Target{Environment: t.Environment, Component: name}
+		deployer, err := w.Deployer(t.Environment, name)
+		if err != nil {
+			return out, err
 		}
-		if comp, _ := w.Project.Components.Get(name); len(comp.Services) == 0 && len(affected) > 1 {
+		comp, _ := w.Project.Components.Get(name)
+		if deployer == nil || len(comp.Services) == 0 && len(affected) > 1 {
 			continue // it runs nothing itself
 		}
-		r, facts, err := w.rollout(t, deployer, name != c.Component, wrote)
-		if err != nil {
-			return nil, err
+		of := ""
+		if name != t.Component {
+			of = "." + name
 		}
-		p.Facts = append(p.Facts, facts...)
+		r, facts, err := w.rollout(at, deployer, of+stage, wrote)
+		if err != nil {
+			return out, err
+		}
+		out.facts = append(out.facts, facts...)
 		wrote.components++
-		before, after = append(before, r.before), append(after, r.deploy, r.verify)
+		out.before, out.after = append(out.before, r.before), append(out.after, r.deploy, r.verify)
+		out.services = append(out.services, comp.Services...)
 	}
-	p.Steps = append(append(before, write), after...)
-	return p, nil
+	return out, nil
 }
 
 // affected returns the components whose processes a write to a target's path
@@ -195,11 +227,20 @@ func (c Change) stepID() string {
 	return "write"
 }
 
-// writeStep writes the patch on the version that was planned from. Its intent
+// reading returns the version of a path that a write is made on.
+type reading func(context.Context, *plan.Page) (providers.Bundle, error)
+
+// fixed is the version that was read while planning.
+func fixed(b providers.Bundle) reading {
+	return func(context.Context, *plan.Page) (providers.Bundle, error) { return b, nil }
+}
+
+// writeStep writes the patch on the version that read returns. Its intent
 // carries the fingerprints of what is about to be written, so that a resumed
 // run can tell whether the write happened.
-func (w *World) writeStep(c Change, store providers.Store, cur providers.Bundle, wrote *written) plan.Step {
+func (w *World) writeStep(c Change, store providers.Store, read reading, wrote *written) plan.Step {
 	path := w.Path(c.Target)
+	var cur providers.Bundle // the version that this process wrote on
 	step := plan.Step{
 		ID: c.stepID(), Title: "write " + path.String(), Risk: plan.Writes,
 		Do: func(ctx context.Context, page *plan.Page) (plan.Receipt, error) {
@@ -212,12 +253,15 @@ func (w *World) writeStep(c Change, store providers.Store, cur providers.Bundle,
 			if err != nil {
 				return nil, err
 			}
+			if cur, err = read(ctx, page); err != nil {
+				return nil, err
+			}
 			if prior, ok := page.Prior(); ok {
 				return c.settle(ctx, w, page, store, cur, prior, key)
 			}
 			return w.write(ctx, page, store, c, cur, key)
 		},
-		Undo: func(ctx context.Context, r plan.Receipt) error { return w.undoWrite(ctx, store, c.Target, r) },
+		Undo: func(ctx context.Context, r plan.Receipt) error { return w.undoWrite(ctx, store, c, r) },
 	}
 	if c.Deploy || c.ReadBack {
 		step.Verify = func(ctx context.Context, r plan.Receipt) error {

@@ -108,7 +108,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 		}
 		if c.wants("write."+name, len(filled.keys) > 0) {
 			change := Change{Target: t, Playbook: p.Playbook, Keys: filled.keys, Several: true, Make: filled.make, Again: "envctl " + op, Was: filled.was}
-			writes = append(writes, w.writeStep(change, store, filled.current, nil))
+			writes = append(writes, w.writeStep(change, store, fixed(filled.current), nil))
 		}
 		marks, facts, err := w.marks(ctx, store, t, c, filled)
 		if err != nil {
@@ -123,7 +123,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 		if !c.wants("deploy."+name, d != nil && !c.NoDeploy && len(comp.Services) > 0) || d == nil {
 			continue
 		}
-		r, facts, err := w.rollout(t, d, true, nil)
+		r, facts, err := w.rollout(t, d, "."+name, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -235,7 +235,7 @@ func (w *World) Deploy(_ context.Context, t Target) (*plan.Plan, error) {
 	if d == nil {
 		return nil, fault.Newf(fault.Usage, "deploy "+t.Component+" in "+t.Environment.Name, "configure one in "+config.FileName+": deploy: {kind: compose}", "the environment has no deployer")
 	}
-	r, facts, err := w.rollout(t, d, false, nil)
+	r, facts, err := w.rollout(t, d, "", nil)
 	if err != nil {
 		return nil, err
 	}

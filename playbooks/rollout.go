@@ -22,13 +22,10 @@ type rollout struct{ before, deploy, verify plan.Step }
 // deployLimit is how long a deployment may take to become healthy.
 const deployLimit = 5 * time.Minute
 
-// rollout returns the steps for one component; several: the plan deploys others
-// too; wrote: what the plan's one write did, nil where it has none or many.
-func (w *World) rollout(t Target, d providers.Deployer, several bool, wrote *written) (rollout, []plan.Fact, error) {
-	of := ""
-	if several {
-		of = "." + t.Component
-	}
+// rollout returns the steps for one component; of ends their ids, where the plan
+// has several rollouts; wrote: what the plan's one write did, nil where it has
+// none or many.
+func (w *World) rollout(t Target, d providers.Deployer, of string, wrote *written) (rollout, []plan.Fact, error) {
 	services, err := w.services(t)
 	if err != nil {
 		return rollout{}, nil, err

@@ -174,11 +174,11 @@ func (w *World) readBack(ctx context.Context, store providers.Store, c Change, p
 const undoTries = 5
 
 // undoWrite puts back, in one write, the keys that the receipt's write changed.
-func (w *World) undoWrite(ctx context.Context, store providers.Store, t Target, r plan.Receipt) error {
+func (w *World) undoWrite(ctx context.Context, store providers.Store, c Change, r plan.Receipt) error {
 	var err error
 	for range undoTries {
 		var raced bool
-		if raced, err = w.undoWriteOnce(ctx, store, t, r); !raced {
+		if raced, err = w.undoWriteOnce(ctx, store, c, r); !raced {
 			return err
 		}
 	}
@@ -186,8 +186,8 @@ func (w *World) undoWrite(ctx context.Context, store providers.Store, t Target, 
 }
 
 // undoWriteOnce is one try; raced: another writer was faster, and nothing was written.
-func (w *World) undoWriteOnce(ctx context.Context, store providers.Store, t Target, r plan.Receipt) (raced bool, err error) {
-	path := w.Path(t)
+func (w *World) undoWriteOnce(ctx context.Context, store providers.Store, c Change, r plan.Receipt) (raced bool, err error) {
+	t, path := c.Target, w.Path(c.Target)
 	op := "undo the write of " + path.String()
 	if r[fieldFrom] == "" {
 		return false, nil // no intent: nothing happened
@@ -222,6 +222,9 @@ func (w *World) undoWriteOnce(ctx context.Context, store providers.Store, t Targ
 			return false, fault.Newf(fault.Conflict, op, "envctl history "+firstKey(r)+t.on(), "version %d is not the one that was there: the path was deleted and made again", base)
 		}
 	}
+	if c.PutBackDone != nil && c.PutBackDone(old, cur) {
+		return false, nil
+	}
 	patch, changedSince := providers.Patch{}, []string{}
 	for _, k := range touchedKeys(r) {
 		switch {
@@ -238,6 +241,11 @@ func (w *World) undoWriteOnce(ctx context.Context, store providers.Store, t Targ
 	}
 	if len(patch) == 0 {
 		return false, nil
+	}
+	if c.PutBack != nil {
+		if err := c.PutBack(ctx, old, cur, patch); err != nil {
+			return false, err
+		}
 	}
 	if l, ok := store.(providers.Lifecycle); ok && begun && base > 0 && cur.Version == to {
 		return false, l.Delete(ctx, path, cur.Version) // it was deleted before

@@ -461,3 +461,39 @@ func BenchmarkStep(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/steps, "µs/step")
 }
+
+// A step that a later one changes is not asked again once that one has begun.
+func TestUntil(t *testing.T) {
+	t.Parallel()
+	for until, kind := range map[string]fault.Kind{"second": 0, "": fault.Partial} {
+		e, asked := engine(t, nil), 0
+		build := func(cancel func()) *plan.Plan {
+			return &plan.Plan{Playbook: "x", Steps: []plan.Step{
+				{
+					ID: "first", Until: until, Do: func(context.Context, *plan.Page) (plan.Receipt, error) { return plan.Receipt{}, nil },
+					Verify: func(context.Context, plan.Receipt) error {
+						if asked++; asked > 1 {
+							return fault.New(fault.No, "look", "it is another one now", "")
+						}
+						return nil
+					},
+				},
+				{
+					ID: "second", Risk: plan.Writes, Undo: func(context.Context, plan.Receipt) error { return nil },
+					Do: func(_ context.Context, page *plan.Page) (plan.Receipt, error) {
+						cancel()
+						return plan.Receipt{}, page.Intend(plan.Receipt{})
+					},
+				},
+				{ID: "third", Do: func(context.Context, *plan.Page) (plan.Receipt, error) { return plan.Receipt{}, nil }},
+			}}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		res, err := e.Run(ctx, build(cancel))
+		wantKind(t, err, fault.Partial)
+		_, err = e.Resume(t.Context(), res.Record.ID, func(plan.Header) (*plan.Plan, error) { return build(func() {}), nil })
+		if kind == 0 && err != nil || kind != 0 && fault.KindOf(err) != kind {
+			t.Errorf("until %q: %v", until, err)
+		}
+	}
+}

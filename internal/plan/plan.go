@@ -53,6 +53,9 @@ type Step struct {
 	// Verify reads back what Do claims; nil where Do itself read it back. What it
 	// checks holds until the run ends: Resume asks it again of finished steps.
 	Verify func(ctx context.Context, r Receipt) error
+	// Until names a later step that changes what Verify checks: once that one may
+	// have begun, Resume does not ask any more. "": none does.
+	Until string
 }
 
 // Plan is what a playbook is about to do, built by reading only.

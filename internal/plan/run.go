@@ -195,7 +195,7 @@ func (r *run) verifyAgain(ctx context.Context) error {
 	for i := range r.plan.Steps {
 		s := &r.plan.Steps[i]
 		st := r.st.step(s.ID)
-		if st.state != StepDone || s.Verify == nil {
+		if st.state != StepDone || s.Verify == nil || r.superseded(s) {
 			continue
 		}
 		if r.stopping(ctx) {
@@ -206,6 +206,12 @@ func (r *run) verifyAgain(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// superseded tells that a later step may have changed what s verifies.
+func (r *run) superseded(s *Step) bool {
+	later := r.st.step(s.Until)
+	return later != nil && later.touched()
 }
 
 // back undoes in reverse what stands. left names what could not be undone.

@@ -1,0 +1,98 @@
+package playbooks
+
+import (
+	"context"
+	"time"
+
+	"envctl/internal/fault"
+	"envctl/internal/plan"
+	"envctl/internal/secret"
+	"envctl/providers"
+)
+
+// Finish plans the end of an overlap: the previous value is removed, when the
+// overlap that the recipe promises has passed.
+func (w *World) Finish(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
+	op := "finish the rotation of " + r.Recipe.Variable
+	if r.Recipe.Previous == "" {
+		return nil, fault.New(fault.Usage, op, "its recipe has no previous variable", "nothing to retire")
+	}
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return nil, err
+	}
+	cur, err := w.current(ctx, store, t)
+	if err != nil {
+		return nil, err
+	}
+	if !cur.Values[r.Recipe.Previous].IsSet() {
+		return nil, fault.Newf(fault.NotFound, op, "look with envctl history "+r.Recipe.Variable+t.on(), "%s has no %s: nothing to retire", cur.Path, r.Recipe.Previous)
+	}
+	since, err := w.setSince(ctx, store, cur, r.Recipe.Variable)
+	if err != nil {
+		return nil, err
+	}
+	if err := tooEarly(w.Now(), since, r); err != nil {
+		return nil, err
+	}
+	return w.finishPlan(ctx, t, r)
+}
+
+func (w *World) finishPlan(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return nil, err
+	}
+	change := Change{
+		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: []string{r.Recipe.Previous}, ReadBack: true,
+		Args:  map[string]string{"name": r.Name, "finish": "true"},
+		Again: "envctl rotate " + r.Name + t.on() + " --finish",
+		Facts: []plan.Fact{{Label: "retire", Text: "the old value in " + r.Recipe.Previous + " stops being accepted"}},
+		Make:  Values(providers.Patch{r.Recipe.Previous: secret.Value{}}),
+		// The plan asked this machine's clock. The version just written carries the
+		// store's own, and nothing is deployed yet.
+		Check: func(ctx context.Context, before, after providers.Bundle) error {
+			since, err := w.setSince(ctx, store, before, r.Recipe.Variable)
+			if err != nil {
+				return err
+			}
+			return tooEarly(after.Created, since, r)
+		},
+	}
+	return change.Plan(ctx, w)
+}
+
+// tooEarly refuses to retire before the overlap that began at since is over.
+func tooEarly(now, since time.Time, r Rotation) error {
+	ends := since.Add(r.Recipe.Overlap.Duration)
+	if !now.Before(ends) {
+		return nil
+	}
+	at := ends.UTC().Format(time.RFC3339)
+	return fault.Newf(fault.Refused, "finish the rotation of "+r.Recipe.Variable, "run it again after "+at, "the overlap lasts until %s", at)
+}
+
+// setSince returns when the current value of key was written: the time of the
+// oldest version of the newest run of versions that hold it.
+func (w *World) setSince(ctx context.Context, r providers.Reader, cur providers.Bundle, key string) (time.Time, error) {
+	revisions, err := r.History(ctx, cur.Path)
+	if err != nil {
+		return time.Time{}, err
+	}
+	since := cur.Created
+	for i := len(revisions) - 1; i >= 0; i-- {
+		rev := revisions[i]
+		if rev.Version >= cur.Version || rev.Deleted || rev.Destroyed {
+			continue
+		}
+		b, err := r.Read(ctx, cur.Path, rev.Version)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if !b.Values[key].Equal(cur.Values[key]) {
+			break
+		}
+		since = b.Created
+	}
+	return since, nil
+}
