@@ -40,7 +40,7 @@ func (a *app) openDeployer(w *playbooks.World, e config.Environment, component s
 	case config.DeployCompose:
 		return a.openCompose(w, e, op, c)
 	case config.DeployDokploy:
-		return a.openDokploy(w, &e)
+		return a.openDokploy(w, &e, c.Compose)
 	default:
 		return nil, fault.Newf(fault.Invalid, op, "use deploy: {kind: compose}, dokploy, command or none", "there is no deployer %s", e.Deploy.Kind)
 	}
@@ -89,9 +89,10 @@ func (a *app) openCommand(w *playbooks.World, e config.Environment) (providers.D
 	return command.New(c)
 }
 
-// openDokploy returns the deployer of the operator's Dokploy server; e may be
-// nil, for questions about the server itself.
-func (a *app) openDokploy(w *playbooks.World, e *config.Environment) (*dokploy.Deployer, error) {
+// openDokploy returns the deployer of the operator's Dokploy server, for a
+// component with that compose file; e may be nil, for questions about the server
+// itself.
+func (a *app) openDokploy(w *playbooks.World, e *config.Environment, file string) (*dokploy.Deployer, error) {
 	rules, err := w.Rules()
 	if err != nil {
 		return nil, err
@@ -101,6 +102,11 @@ func (a *app) openDokploy(w *playbooks.World, e *config.Environment) (*dokploy.D
 		URL: cmp.Or(a.Getenv("DOKPLOY_URL"), server.URL), Key: secret.New(cmp.Or(a.Getenv("DOKPLOY_API_KEY"), server.APIKey)),
 		Resolve:  func(ctx context.Context, ref string) (secret.Value, error) { return resolveOne(ctx, w, ref) },
 		StateDir: w.Dirs.State, Rules: rules, Now: a.Now, Rand: a.Rand, Timeout: a.globals.timeout,
+	}
+	if file != "" {
+		if c.File, err = w.Project.Path(file); err != nil {
+			return nil, err
+		}
 	}
 	proxy := httpproxy.Config{
 		HTTPSProxy: cmp.Or(a.Getenv("HTTPS_PROXY"), a.Getenv("https_proxy")), NoProxy: cmp.Or(a.Getenv("NO_PROXY"), a.Getenv("no_proxy")),
@@ -136,7 +142,7 @@ func (a *app) examineDokploy(ctx context.Context, w *playbooks.World) []finding 
 		return nil
 	}
 	f := finding{Area: "deployer", Subject: "dokploy", State: "ok"}
-	d, err := a.openDokploy(w, nil)
+	d, err := a.openDokploy(w, nil, "")
 	var projects []string
 	if err == nil {
 		short, cancel := context.WithTimeout(ctx, 5*time.Second)

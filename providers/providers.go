@@ -166,6 +166,33 @@ type Remover interface {
 	Remove(ctx context.Context, r Release, volumes bool) (Removal, error)
 }
 
+// Place is one of the objects that releases are deployed to: for Dokploy a
+// project, an environment in it, and a service in that.
+type Place struct {
+	Kind, Name string
+	ID         string // "" where it is not there
+	Mark       string // what its maker left there; "" for one that Build did not make
+	// Kept says why something of it would be lost for good if it were removed, ""
+	// where Build and a release make it again as it is.
+	Kept string
+}
+
+// Builder is the optional ability of a deployer to make the places that releases
+// are deployed to, and to take them away. Of a release its three names and, for
+// Build, its services are read.
+type Builder interface {
+	// Places returns r's, from the outside in. Refused where two have one name.
+	Places(ctx context.Context, r Release) ([]Place, error)
+	// Build makes r's place of that kind in those around it, and leaves mark there.
+	// Conflict where somebody made one of its name at the same moment: theirs stays.
+	Build(ctx context.Context, r Release, kind, mark string) (Place, error)
+	// Clear stops what runs in a place and keeps the place; one that is gone is fine.
+	Clear(ctx context.Context, p Place) error
+	// Raze removes a place and what runs in it; volumes too where asked, for good.
+	// Refused where other places are in it; one that is gone is fine.
+	Raze(ctx context.Context, p Place, volumes bool) error
+}
+
 // ContainerQuery says which containers are evidence for an environment: those
 // that carry the labels envctl.project and envctl.environment with these values,
 // or, where the operator bound the endpoint to the environment (Bound), also

@@ -6,10 +6,12 @@
 // project, an environment and a compose service. They are found by name: the
 // project's and the environment's are the same in both; the compose service is
 // named as envctl names containers, <project>-<component>-<environment>, or
-// <project>-<component>. Nothing is created here.
+// <project>-<component>. Build makes them, Raze takes them away; a deployment
+// never does.
 //
 // Variables reach a container only through what the service's compose file
-// says. This makes them arrive, and makes the containers evidence:
+// says. This makes them arrive, and makes the containers evidence; Build writes it
+// into the component's own compose file:
 //
 //	services:
 //	  web:
@@ -57,6 +59,9 @@ type Config struct {
 	// StateDir is the operator's state folder; locks live below it.
 	StateDir string
 	Rules    naming.Rules // how the project makes names
+	// File is the component's compose file, which Build makes the service's of; ""
+	// where it has none.
+	File string
 	// Engine shows the containers' health; Bound: the operator bound it to the
 	// environment. Services that it does not show (or nil) are judged by what
 	// Dokploy itself lists.

@@ -15,8 +15,8 @@ import (
 )
 
 type project struct {
-	Name         string
-	Environments []struct {
+	ProjectID, Name string
+	Environments    []struct {
 		Name    string
 		Compose []struct{ ComposeID, Name string }
 	}

@@ -20,9 +20,7 @@ func (s *Server) Compose(projectName, environmentName, name, file string) string
 		}
 	}
 	if p == nil {
-		p = &project{ID: id(), Name: projectName}
-		p.Environments = []*environment{{ID: id(), Name: "production", project: p}}
-		s.projects = append(s.projects, p)
+		p = s.newProject(projectName, nil)
 	}
 	var e *environment
 	for _, have := range p.Environments {
@@ -31,8 +29,7 @@ func (s *Server) Compose(projectName, environmentName, name, file string) string
 		}
 	}
 	if e == nil {
-		e = &environment{ID: id(), Name: environmentName, project: p}
-		p.Environments = append(p.Environments, e)
+		e = p.add(environmentName, nil)
 	}
 	return s.add(e, name, file).ID
 }
@@ -44,9 +41,7 @@ func (s *Server) Duplicate(projectName, environmentName, name, file string) stri
 	defer s.mu.Unlock()
 	for _, p := range s.projects {
 		if p.Name == projectName {
-			e := &environment{ID: id(), Name: environmentName, project: p}
-			p.Environments = append(p.Environments, e)
-			return s.add(e, name, file).ID
+			return s.add(p.add(environmentName, nil), name, file).ID
 		}
 	}
 	return ""
@@ -59,13 +54,56 @@ func (s *Server) add(e *environment, name, file string) *compose {
 	return c
 }
 
-// Delete takes a compose service away.
+// Delete takes a compose service away, as someone else would.
 func (s *Server) Delete(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.composes[id]
-	delete(s.composes, id)
+	s.forget(s.composes[id])
+}
+
+func (s *Server) forget(c *compose) {
+	delete(s.composes, c.ID)
 	c.environment.composes = slices.DeleteFunc(c.environment.composes, func(o *compose) bool { return o == c })
+	s.rows = slices.DeleteFunc(s.rows, func(r *row) bool { return r.compose == c })
+	s.queue = slices.DeleteFunc(s.queue, func(j *job) bool { return j.compose == c })
+}
+
+// Objects returns what the server holds, as "project", "project/environment" and
+// "project/environment/service", sorted.
+func (s *Server) Objects() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for _, p := range s.projects {
+		all = append(all, p.Name)
+		for _, e := range p.Environments {
+			all = append(all, p.Name+"/"+e.Name)
+			for _, c := range e.composes {
+				all = append(all, p.Name+"/"+e.Name+"/"+c.Name)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Find returns the id of a service by its name, "" for none.
+func (s *Server) Find(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, c := range s.composes {
+		if c.Name == name {
+			return id
+		}
+	}
+	return ""
+}
+
+// File returns a service's compose file.
+func (s *Server) File(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.composes[id].File
 }
 
 // Text returns a service's environment text.
@@ -172,3 +210,13 @@ func (s *Server) Waiting() int {
 
 // Engine returns what the server deploys to.
 func (s *Server) Engine() *deploytest.Engine { return s.engine }
+
+// Run has deployments made by r instead of the engine in memory.
+func (s *Server) Run(r Runner) { s.mu.Lock(); s.runner = r; s.mu.Unlock() }
+
+// Emptied returns the services that were deleted with their volumes.
+func (s *Server) Emptied() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.emptied)
+}

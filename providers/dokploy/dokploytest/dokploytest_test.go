@@ -180,3 +180,85 @@ func same(t *testing.T, a, b string) bool {
 	var x, y any
 	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && reflect.DeepEqual(x, y)
 }
+
+// What it says of objects that are made, read and removed is what the recorded
+// server said, ids and times aside.
+func TestRecordedObjects(t *testing.T) {
+	t.Parallel()
+	s := dokploytest.New(t)
+	const file = "services:\\n  app:\\n    image: h-dokploy-app:1\\n    network_mode: none\\n    environment:\\n      FOO: ${FOO:-unset}\\n      GREETING: ${GREETING:-unset}\\n    pull_policy: never\\n"
+	post := func(path, body string) (int, map[string]any) {
+		t.Helper()
+		status, _, text := call(t, s, "POST", "/api/"+path, dokploytest.Key, "application/json", body)
+		m := map[string]any{}
+		if err := json.Unmarshal([]byte(text), &m); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		return status, m
+	}
+	recorded := func(what string, got map[string]any, want string) {
+		t.Helper()
+		var m map[string]any
+		if err := json.Unmarshal([]byte(want), &m); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(plain(got), plain(m)) {
+			t.Errorf("%s:\n got %v\nwant %v", what, plain(got), plain(m))
+		}
+	}
+	_, made := post("project.create", `{"name":"demo","description":"d"}`)
+	recorded("project.create", made, `{"project":{"projectId":"PHgU9CxkrD5gWHSswfm1S","name":"demo","description":"d","createdAt":"2026-11-21T21:24:44.841Z","organizationId":"4wVS_shgAYazreSvtZyPE","env":""},"environment":{"environmentId":"iRUyzmzw-ppO5VMmo92mH","name":"production","description":"Production environment","createdAt":"2026-11-21T21:24:44.851Z","env":"","projectId":"PHgU9CxkrD5gWHSswfm1S","isDefault":true}}`)
+	project := made["project"].(map[string]any)["projectId"].(string)
+	_, environment := post("environment.create", `{"name":"staging","description":"s","projectId":"`+project+`"}`)
+	recorded("environment.create", environment, `{"environmentId":"U28xHQ_5Aed2nUSqkrQ5p","name":"staging","description":"s","createdAt":"2026-11-21T21:25:26.093Z","env":"","projectId":"PHgU9CxkrD5gWHSswfm1S","isDefault":false}`)
+	_, second := post("environment.create", `{"name":"staging","projectId":"`+project+`"}`)
+	recorded("a second of that name", second, `{"environmentId":"1U7Obfb1hu0YulhC3ncQW","name":"staging","description":null,"createdAt":"2026-11-21T21:25:27.106Z","env":"","projectId":"PHgU9CxkrD5gWHSswfm1S","isDefault":false}`)
+	_, refused := post("environment.create", `{"name":"production","projectId":"`+project+`"}`)
+	recorded("production", refused, `{"message":"You cannot create a environment with the name 'production'","code":"BAD_REQUEST","data":{"code":"BAD_REQUEST","httpStatus":400,"path":"environment.create","zodError":null}}`)
+
+	at := environment["environmentId"].(string)
+	_, compose := post("compose.create", `{"name":"web","description":"raw","environmentId":"`+at+`","composeType":"docker-compose","composeFile":"`+file+`","sourceType":"raw","appName":"web","env":"A=1"}`)
+	recorded("compose.create", compose, `{"composeId":"9Z1lD1bdMvfGb4nFv099g","name":"web","appName":"web-jtmd1k","description":"raw","env":null,"composeFile":"`+file+`","refreshToken":"4_OmZRHPbg8YuZB9l6Cwx","sourceType":"raw","composeType":"docker-compose","repository":null,"owner":null,"branch":null,"autoDeploy":true,"gitlabProjectId":null,"gitlabRepository":null,"gitlabOwner":null,"gitlabBranch":null,"gitlabPathNamespace":null,"bitbucketRepository":null,"bitbucketRepositorySlug":null,"bitbucketOwner":null,"bitbucketBranch":null,"giteaRepository":null,"giteaOwner":null,"giteaBranch":null,"customGitUrl":null,"customGitBranch":null,"customGitSSHKeyId":null,"command":"","createEnvFile":true,"enableSubmodules":false,"composePath":"./docker-compose.yml","suffix":"","randomize":false,"isolatedDeployment":false,"isolatedDeploymentsVolume":false,"triggerType":"push","composeStatus":"idle","icon":null,"environmentId":"U28xHQ_5Aed2nUSqkrQ5p","createdAt":"2026-11-21T21:25:28.287Z","watchPaths":null,"githubId":null,"gitlabId":null,"bitbucketId":null,"giteaId":null,"serverId":null,"serviceNetworks":[]}`)
+	if app := compose["appName"]; app == "web" || !strings.HasPrefix(app.(string), "web-") {
+		t.Errorf("appName %v has no suffix", app)
+	}
+	if _, other := post("compose.create", `{"name":"web2","environmentId":"`+at+`"}`); other["sourceType"] != "github" {
+		t.Errorf("without sourceType: %v", other["sourceType"])
+	}
+	for body, want := range map[string]string{
+		`{"name":"x","environmentId":"nope"}`: `{"message":"Environment not found","code":"NOT_FOUND","data":{"code":"NOT_FOUND","httpStatus":404,"path":"compose.create","zodError":null}}`,
+		`{"environmentId":"` + at + `"}`:      `{"message":"Input validation failed","code":"BAD_REQUEST","data":{"code":"BAD_REQUEST","httpStatus":400,"path":"compose.create","zodError":{"formErrors":[],"fieldErrors":{"name":["Invalid input: expected string, received undefined"]}}},"issues":[{"expected":"string","code":"invalid_type","path":["name"],"message":"Invalid input: expected string, received undefined"}]}`,
+	} {
+		_, got := post("compose.create", body)
+		recorded(body, got, want)
+	}
+	_, services := post("environment.remove", `{"environmentId":"`+at+`"}`)
+	recorded("environment.remove", services, `{"message":"Cannot delete environment: it has active services. Delete all services first.","code":"BAD_REQUEST","data":{"code":"BAD_REQUEST","httpStatus":400,"path":"environment.remove","zodError":null}}`)
+	_, standard := post("environment.remove", `{"environmentId":"`+made["environment"].(map[string]any)["environmentId"].(string)+`"}`)
+	recorded("the default environment", standard, `{"message":"You cannot delete the default environment","code":"BAD_REQUEST","data":{"code":"BAD_REQUEST","httpStatus":400,"path":"environment.remove","zodError":null}}`)
+	_, gone := post("environment.remove", `{"environmentId":"`+second["environmentId"].(string)+`"}`)
+	recorded("environment.remove", gone, `{"environmentId":"1U7Obfb1hu0YulhC3ncQW","name":"staging","description":null,"createdAt":"2026-11-21T21:25:27.106Z","env":"","projectId":"PHgU9CxkrD5gWHSswfm1S","isDefault":false}`)
+
+	// Without deleteVolumes it is deleted too, and what it answers has the text.
+	if status, deleted := post("compose.delete", `{"composeId":"`+compose["composeId"].(string)+`"}`); status != 200 || deleted["name"] != "web" {
+		t.Errorf("compose.delete: %d %v", status, deleted)
+	}
+	_, again := post("compose.delete", `{"composeId":"`+compose["composeId"].(string)+`","deleteVolumes":false}`)
+	recorded("again", again, `{"message":"Compose not found","code":"NOT_FOUND","data":{"code":"NOT_FOUND","httpStatus":404,"path":"compose.delete","zodError":null}}`)
+}
+
+// plain leaves out what differs from server to server: ids and times.
+func plain(m map[string]any) map[string]any {
+	out := map[string]any{}
+	for k, v := range m {
+		switch inner, nested := v.(map[string]any); {
+		case nested:
+			out[k] = plain(inner)
+		case strings.HasSuffix(k, "Id") && v != nil, k == "createdAt", k == "refreshToken", k == "appName":
+			out[k] = "…"
+		default:
+			out[k] = v
+		}
+	}
+	return out
+}

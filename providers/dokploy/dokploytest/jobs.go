@@ -9,6 +9,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -58,7 +59,9 @@ func (s *Server) do(ctx context.Context, j *job) bool {
 	r := &row{ID: id(), Title: j.title, Description: j.description, Status: "running", compose: j.compose, created: now, job: j, Log: "Initializing deployment\n"}
 	s.rows = append([]*row{r}, s.rows...)
 	j.compose.Status = "running"
-	env, envFile, file, build := "", j.compose.EnvFile, j.compose.File, s.build
+	var log string
+	var ok bool
+	env, envFile, file, app, build := "", j.compose.EnvFile, j.compose.File, j.compose.App, s.build
 	if j.compose.Env != nil {
 		env = *j.compose.Env
 	}
@@ -73,7 +76,13 @@ func (s *Server) do(ctx context.Context, j *job) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	log, ok := s.up(j.compose, file, env, envFile)
+	if runner := s.runner; runner != nil {
+		s.mu.Unlock() // it takes its time, and calls go on meanwhile
+		log, ok = runner.Up(app, file, env)
+		s.mu.Lock()
+	} else {
+		log, ok = s.up(j.compose, file, env, envFile)
+	}
 	r.Log += log
 	r.Status = "done"
 	if !ok {
@@ -105,7 +114,7 @@ func parse(file string) []spec {
 			Container string `yaml:"container_name"`
 			EnvFile   any    `yaml:"env_file"`
 			Env       map[string]string
-			Labels    map[string]string
+			Labels    any
 			Variables map[string]string `yaml:"environment"`
 		}
 	}
@@ -115,9 +124,26 @@ func parse(file string) []spec {
 	var all []spec
 	for _, name := range slices.Sorted(maps.Keys(doc.Services)) {
 		d := doc.Services[name]
-		all = append(all, spec{name: name, Container: d.Container, env: d.Variables, labels: d.Labels, file: d.EnvFile != nil})
+		all = append(all, spec{name: name, Container: d.Container, env: d.Variables, labels: labels(d.Labels), file: d.EnvFile != nil})
 	}
 	return all
+}
+
+// labels reads both of their forms.
+func labels(v any) map[string]string {
+	out := map[string]string{}
+	switch all := v.(type) {
+	case map[string]any:
+		for k, v := range all {
+			out[k] = fmt.Sprint(v)
+		}
+	case []any:
+		for _, v := range all {
+			k, v, _ := strings.Cut(fmt.Sprint(v), "=")
+			out[k] = v
+		}
+	}
+	return out
 }
 
 var (

@@ -17,14 +17,24 @@ func (s *Server) procedures() map[string]handler {
 	return map[string]handler{
 		"GET compose.loadServices":               s.loadServices,
 		"GET compose.one":                        s.composeOne,
+		"GET compose.readLogs":                   s.containerLogs,
 		"GET deployment.allByCompose":            s.allByCompose,
 		"GET deployment.queueList":               s.queueList,
 		"GET deployment.readLogs":                s.readLogs,
 		"GET docker.getContainersByAppNameMatch": s.listContainers,
+		"GET environment.one":                    s.environmentOne,
 		"GET project.all":                        s.projectAll,
+		"GET project.one":                        s.projectOne,
+		"POST compose.create":                    s.composeCreate,
+		"POST compose.delete":                    s.composeDelete,
 		"POST compose.deploy":                    s.deploy,
 		"POST compose.saveEnvironment":           s.saveEnvironment,
+		"POST compose.stop":                      s.stop,
 		"POST compose.update":                    s.update,
+		"POST environment.create":                s.environmentCreate,
+		"POST environment.remove":                s.environmentRemove,
+		"POST project.create":                    s.projectCreate,
+		"POST project.remove":                    s.projectRemove,
 	}
 }
 
@@ -67,7 +77,7 @@ func golden(text string) map[string]any {
 func (c *compose) document() map[string]any {
 	m := golden(goldenCompose)
 	maps.Copy(m, map[string]any{
-		"composeId": c.ID, "name": c.Name, "appName": c.App, "description": nil, "env": c.Env, "composeFile": c.File,
+		"composeId": c.ID, "name": c.Name, "appName": c.App, "description": c.Description, "env": c.Env, "composeFile": c.File,
 		"refreshToken": "refresh-" + c.ID, "sourceType": c.Source, "createEnvFile": c.EnvFile, "composeStatus": c.Status,
 		"environmentId": c.environment.ID, "createdAt": stamp(c.created),
 	})
@@ -84,15 +94,12 @@ func (s *Server) projectAll(string, map[string]any) (int, string, string) {
 				composes = append(composes, map[string]any{"composeId": c.ID, "name": c.Name, "composeStatus": c.Status})
 			}
 			m := map[string]any{"name": e.Name, "environmentId": e.ID, "isDefault": e.Name == "production", "compose": composes}
-			for _, kind := range []string{"applications", "libsql", "mariadb", "mongo", "mysql", "postgres", "redis"} {
-				m[kind] = []any{}
-			}
+			others(m)
 			environments = append(environments, m)
 		}
-		all = append(all, map[string]any{
-			"projectId": p.ID, "name": p.Name, "description": nil, "createdAt": stamp(time.Now()),
-			"organizationId": "organization", "env": "", "environments": environments, "projectTags": []any{},
-		})
+		m := p.document()
+		m["environments"], m["projectTags"] = environments, []any{}
+		all = append(all, m)
 	}
 	return fine(all)
 }
@@ -108,14 +115,9 @@ func (s *Server) composeOne(procedure string, in map[string]any) (int, string, s
 	}
 	m := c.document()
 	maps.Copy(m, golden(goldenOne))
-	m["environment"] = map[string]any{
-		"environmentId": c.environment.ID, "name": c.environment.Name, "description": nil, "createdAt": stamp(c.created), "env": "",
-		"projectId": c.environment.project.ID, "isDefault": c.environment.Name == "production",
-		"project": map[string]any{
-			"projectId": c.environment.project.ID, "name": c.environment.project.Name, "description": nil,
-			"createdAt": stamp(c.created), "organizationId": "organization", "env": "",
-		},
-	}
+	e := c.environment.document()
+	e["project"] = c.environment.project.document()
+	m["environment"] = e
 	return fine(m)
 }
 
@@ -295,6 +297,12 @@ func (s *Server) listContainers(procedure string, in map[string]any) (int, strin
 		return wrong(procedure, "appName", "app name", "another")
 	}
 	all := []any{}
+	if s.runner != nil {
+		for _, l := range s.runner.List(app) {
+			all = append(all, map[string]any{"containerId": l.ID, "name": l.Name, "state": l.State, "status": l.Status})
+		}
+		return fine(all)
+	}
 	for _, c := range s.engine.All() {
 		if c.Labels[composeProject] == app {
 			all = append(all, map[string]any{"containerId": c.ID[:12], "name": c.Name, "state": c.State, "status": words(c)})

@@ -44,8 +44,23 @@ type Server struct {
 	faults   map[string][]Fault
 	failing  map[string]string
 	engine   *deploytest.Engine
+	runner   Runner
+	emptied  []string // services that were deleted with their volumes
 	build    time.Duration
 }
+
+// Runner is docker, for tests that want real containers. Up is docker compose up
+// -d of a file and its .env under a project name, with what it said.
+type Runner interface {
+	Up(app, file, env string) (log string, ok bool)
+	Stop(app string)
+	Down(app string, volumes bool)
+	List(app string) []Listed
+	Logs(container, tail string) string
+}
+
+// Listed is a container in the words of docker ps.
+type Listed struct{ ID, Name, State, Status string }
 
 // Fault is what becomes of one call.
 type Fault int
@@ -65,17 +80,22 @@ const (
 
 type project struct {
 	ID, Name     string
+	Description  *string
+	created      time.Time
 	Environments []*environment
 }
 
 type environment struct {
-	ID, Name string
-	project  *project
-	composes []*compose
+	ID, Name, Env string
+	Description   *string
+	created       time.Time
+	project       *project
+	composes      []*compose
 }
 
 type compose struct {
 	ID, Name, App, Status, Source, File string
+	Description                         *string
 	Env                                 *string
 	EnvFile                             bool
 	created                             time.Time
