@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"envctl/internal/config"
-	"envctl/internal/fault"
 	"envctl/internal/ui"
 	"envctl/playbooks"
 	"envctl/providers"
@@ -189,38 +188,19 @@ func (a *app) logsCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			found, rt, err := w.Containers(ctx, t)
-			if err != nil {
-				return err
-			}
+			service := ""
 			if _, isComponent := w.Project.Components.Get(arg); arg != "" && !isComponent {
-				found = onlyService(found, arg)
+				service = arg
 			}
-			if len(found) == 0 {
-				return fault.Newf(fault.NotFound, "logs of "+t.Component+" in "+e.Name, "run envctl status --env "+e.Name, "no container of it is evidence for %s", e.Name)
-			}
-			for _, ct := range found {
-				out := io.Writer(&cleanWriter{w: a.ui.Out, clean: a.ui.OutTTY})
-				if len(found) > 1 {
-					a.ui.Note("== %s", ct.Name)
+			o := providers.LogOptions{Tail: c.Int("tail"), Follow: c.Bool("follow")}
+			return w.Output(ctx, t, service, o, func(name string, of int) io.Writer {
+				if of > 1 {
+					a.ui.Note("== %s", name)
 				}
-				if err := rt.Logs(ctx, ct, providers.LogOptions{Tail: c.Int("tail"), Follow: c.Bool("follow")}, out); err != nil {
-					return err
-				}
-			}
-			return nil
+				return &cleanWriter{w: a.ui.Out, clean: a.ui.OutTTY}
+			})
 		}),
 	}
-}
-
-func onlyService(all []providers.Container, service string) []providers.Container {
-	var out []providers.Container
-	for _, c := range all {
-		if c.Service == service {
-			out = append(out, c)
-		}
-	}
-	return out
 }
 
 // cleanWriter escapes control characters on their way to a terminal.

@@ -140,6 +140,11 @@ func TestDeployThroughDokploy(t *testing.T) {
 	if got := s.Statuses(id); len(got) == 0 || !strings.HasSuffix(got[0], " done") {
 		t.Errorf("%q", got)
 	}
+	if _, said := o.run("", "deploy", "app", "--env", "staging", "--yes"); !strings.Contains(said, "unverified") || !strings.Contains(said, "only the deployer shows it") {
+		t.Error(said)
+	}
+	o.wants(1, "only the deployer shows it", "", "status", "--env", "staging")
+	o.wants(0, "started\n", "", "logs", "web", "--env", "staging", "--tail", "5")
 	// The operator's own file does as well as the environment.
 	if err := os.MkdirAll(filepath.Join(o.dir, "config", "envctl"), 0o700); err != nil {
 		t.Fatal(err)

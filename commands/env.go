@@ -37,11 +37,13 @@ func (a *app) envCommand() *cli.Command {
 					&cli.BoolFlag{Name: "allow-missing", Usage: "create it although values are missing"},
 					&cli.StringFlag{Name: "from", Usage: "copy the non-secrets of `ENV`, with names adapted"},
 					&cli.BoolFlag{Name: "no-deploy", Usage: "write only"},
+					&cli.BoolFlag{Name: "plan", Usage: "show all that it would do, and do nothing; as --dry-run"},
 					&cli.StringFlag{Name: "ttl", Usage: "it is ephemeral and lives for `DURATION`, e.g. 72h or 3d"},
 					&cli.StringFlag{Name: "values", Usage: "values as KEY=value lines in `FILE`, or - for standard input"},
 					&cli.BoolFlag{Name: "with-policy", Usage: "write its read-only policies, with the token in VAULT_ROOT_TOKEN"},
 				},
 				Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
+					a.globals.dryRun = a.globals.dryRun || c.Bool("plan")
 					return a.envCreate(ctx, playbooks.Creation{
 						Name: c.Args().First(), From: c.String("from"), AllowMissing: c.Bool("allow-missing"), NoDeploy: c.Bool("no-deploy"),
 						TTL: c.String("ttl"), WithPolicy: c.Bool("with-policy"),

@@ -179,6 +179,14 @@ func (a *app) sayDeleted(r plan.Record) {
 			if left := s.Receipt["left"]; left != "" {
 				a.ui.Warn("left as they are, not made or still used by others: %s", strings.ReplaceAll(left, ",", ", "))
 			}
+		case "raze":
+			a.ui.Print("%s service %s", map[string]string{"remove": "removed", "destroy": "removed", "stop": "stopped"}[s.Receipt["how"]], s.Receipt["name"])
+		case "razed":
+			if left := s.Receipt["left"]; left != "" {
+				a.ui.Warn("left as it is: %s", left)
+			} else {
+				a.ui.Print("removed the deployer's environment %s", s.Receipt["name"])
+			}
 		case "delete":
 			a.ui.Print("deleted %s  version %s", s.Receipt["path"], s.Receipt["version"])
 		case "purge":

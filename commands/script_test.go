@@ -94,6 +94,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"pysecret":  pysecret,
 	}
 	maps.Copy(all, vaultCommands())
+	maps.Copy(all, dokployCommands())
 	return all
 }
 

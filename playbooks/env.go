@@ -92,6 +92,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 	layers := w.AllLayers()
 	var missing []string
 	var writes, rollouts []plan.Step
+	shared := map[string]bool{} // places that the plan makes
 	for _, name := range w.Project.ComponentNames() {
 		t := Target{Environment: e, Component: name}
 		if err := layers[name].Err(); err != nil {
@@ -123,13 +124,19 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 		if !c.wants("deploy."+name, d != nil && !c.NoDeploy && len(comp.Services) > 0) || d == nil {
 			continue
 		}
-		r, facts, err := w.rollout(t, d, "."+name, nil)
+		places, facts, fresh, err := w.placing(ctx, t, d, c, shared)
 		if err != nil {
 			return nil, err
 		}
-		p.Facts = append(p.Facts, facts...)
-		rollouts = append(rollouts, r.deploy, r.verify)
-		writes = append([]plan.Step{r.before}, writes...)
+		r, more, err := w.rollout(t, d, "."+name, nil)
+		if err != nil {
+			return nil, err
+		}
+		p.Facts = slices.Concat(p.Facts, facts, more)
+		rollouts = slices.Concat(rollouts, places, []plan.Step{r.deploy, r.verify})
+		if !fresh { // else nothing ran before, and what runs goes with its service
+			writes = append([]plan.Step{r.before}, writes...)
+		}
 	}
 	if len(missing) > 0 && !c.AllowMissing {
 		slices.Sort(missing)

@@ -28,6 +28,8 @@ const (
 	argEntry    = "entry"    // the text taken out of the project file
 	argEntryAt  = "entry_at" // and where it stood
 	argPorts    = "ports"
+	argRaze     = "raze."     // followed by a component: what becomes of its service
+	argRazed    = "razed"     // the component through which the deployer's environment is reached
 	argRemove   = "remove."   // followed by a component
 	argDelete   = "delete."   // followed by a component: the version that is deleted
 	argPurge    = "purge."    // followed by a component: its newest version
@@ -105,6 +107,12 @@ func (w *World) planRemovals(ctx context.Context, e config.Environment, d Deleti
 			return err
 		}
 		if deployer == nil {
+			continue
+		}
+		if _, ok := deployer.(providers.Builder); ok {
+			if err := w.razing(ctx, Target{e, name}, deployer, d.Destroy, args, fact); err != nil {
+				return err
+			}
 			continue
 		}
 		open[name] = deployer
@@ -238,6 +246,13 @@ func (w *World) deletion(e config.Environment, args map[string]string) (*plan.Pl
 		}
 		removals = append(removals, s)
 	}
+	for _, name := range sortedKeys(cutKeys(args, argRaze)) {
+		s, err := w.razeStep(Target{e, name}, args[argRaze+name])
+		if err != nil {
+			return nil, err
+		}
+		removals = append(removals, s)
+	}
 	for _, name := range sortedKeys(cutKeys(args, argDelete)) {
 		deletes = append(deletes, w.deleteStep(store, life, Target{e, name}, versionOf(args, argDelete+name)))
 	}
@@ -249,6 +264,13 @@ func (w *World) deletion(e config.Environment, args map[string]string) (*plan.Pl
 		p.Steps = slices.Concat(deletes, removals, purges)
 	} else {
 		p.Steps = slices.Concat(removals, deletes)
+	}
+	if name := args[argRazed]; name != "" {
+		s, err := w.razedStep(Target{e, name})
+		if err != nil {
+			return nil, err
+		}
+		p.Steps = append(p.Steps, s)
 	}
 	for _, name := range sortedKeys(cutKeys(args, argUnpolicy)) {
 		policy, err := w.PolicyName(Target{e, name})

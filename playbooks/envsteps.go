@@ -85,6 +85,14 @@ func (w *World) bare(t Target) providers.Release {
 	return providers.Release{Project: w.Project.Name, Environment: t.Environment.Name, Component: t.Component}
 }
 
+// named is bare, with the services.
+func (w *World) named(t Target) (providers.Release, error) {
+	r := w.bare(t)
+	var err error
+	r.Services, err = w.services(t)
+	return r, err
+}
+
 // newestRevision returns the newest version of a path; NotFound where it has none.
 func newestRevision(ctx context.Context, store providers.Reader, p naming.Path) (providers.Revision, error) {
 	all, err := store.History(ctx, p)

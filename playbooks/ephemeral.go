@@ -316,6 +316,15 @@ func (w *World) surveyed(ctx context.Context, like string) ([]string, error) {
 	if err != nil || e.Deploy.Kind == config.DeployNone {
 		return nil, err
 	}
+	for _, c := range w.Project.ComponentNames() {
+		d, err := w.Deployer(e, c)
+		if err != nil {
+			return nil, err
+		}
+		if s, ok := d.(providers.Surveyor); ok { // it knows better than the engine of this machine
+			return s.Environments(ctx, w.Project.Name)
+		}
+	}
 	rt, err := w.Runtime(e)
 	if err != nil {
 		return nil, err

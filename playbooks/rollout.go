@@ -54,6 +54,12 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote *writte
 					// This deployer works without the engine: what runs stays unknown.
 					return plan.Receipt{fieldUnknown: clip(err.Error())}, nil
 				}
+				if err == nil && running == "" {
+					// It may run on an engine that this one is not.
+					if watched, err := w.watched(ctx, t, nil); err != nil || len(watched) > 0 {
+						return plan.Receipt{fieldUnknown: unseen}, nil //nolint:nilerr // what runs stays unknown
+					}
+				}
 				return plan.Receipt{fieldMarker: running}, err
 			},
 			Undo: func(ctx context.Context, r plan.Receipt) error {
@@ -316,8 +322,21 @@ func (w *World) evidence(ctx context.Context, t Target, want *Rendered) (Proof, 
 		return Proof{Why: err.Error()}, nil //nolint:nilerr // no evidence is an answer, not a failure
 	}
 	proof := Proof{Kind: "process"}
+	watched, err := w.watched(ctx, t, found)
+	if err != nil {
+		return Proof{Why: err.Error()}, nil //nolint:nilerr // no evidence is an answer, not a failure
+	}
 	for _, s := range services {
 		mine := ofService(w.own(t, found), s)
+		if seen := ofService(watched, s); len(seen) > 0 {
+			for _, c := range seen {
+				if c.State != "running" || c.Health == "unhealthy" {
+					return proof, stale(t, strings.TrimSpace(c.Name+" is "+c.State+" "+c.Health), fmt.Sprintf("envctl logs %s --env %s", c.Service, t.Environment.Name))
+				}
+			}
+			proof.Kind, proof.Why = "", unseen
+			continue
+		}
 		if len(mine) == 0 {
 			return proof, stale(t, "no container of "+s.Name+" is evidence for "+t.Environment.Name, "envctl status --env "+t.Environment.Name)
 		}
@@ -326,7 +345,7 @@ func (w *World) evidence(ctx context.Context, t Target, want *Rendered) (Proof, 
 			if err != nil {
 				return proof, err
 			}
-			if kind != "process" {
+			if kind != "process" && proof.Kind != "" {
 				proof.Kind, proof.Why = kind, why
 			}
 		}

@@ -3,6 +3,8 @@ package playbooks
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +48,7 @@ func (w *World) Status(ctx context.Context, t Target) ([]ServiceStatus, error) {
 	if err != nil || len(services) == 0 {
 		return nil, err
 	}
-	found, rt, err := w.Containers(ctx, t)
+	found, watched, rt, err := w.seen(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func (w *World) Status(ctx context.Context, t Target) ([]ServiceStatus, error) {
 		row := ServiceStatus{Environment: t.Environment.Name, Component: t.Component, Service: s.Name, Container: s.Container, State: "absent", Verdict: "absent"}
 		mine := ofService(found, s)
 		if len(mine) == 0 {
-			out = append(out, row)
+			out = append(out, row.seenBy(watched, s)...)
 			continue
 		}
 		for _, c := range mine {
@@ -95,6 +97,98 @@ func (w *World) Status(ctx context.Context, t Target) ([]ServiceStatus, error) {
 		}
 	}
 	return out, wantErr
+}
+
+// unseen is why a container that only its deployer shows proves nothing.
+const unseen = "only the deployer shows it: its engine cannot be reached from here; bind that one under runtimes: in your config.yaml"
+
+// watched returns what the deployer shows of a target, where it can and the
+// engine, which the operator did not name as the one that runs it, shows nothing.
+func (w *World) watched(ctx context.Context, t Target, found []providers.Container) ([]providers.Container, error) {
+	if _, bound := w.User.Runtimes.Get(w.Project.Name + "/" + t.Environment.Name); bound || len(found) > 0 {
+		return nil, nil
+	}
+	d, err := w.Deployer(t.Environment, t.Component)
+	if err != nil {
+		return nil, err
+	}
+	watcher, ok := d.(providers.Watcher)
+	if !ok {
+		return nil, nil
+	}
+	r, err := w.named(t)
+	if err != nil {
+		return nil, err
+	}
+	return watcher.Watch(ctx, r)
+}
+
+// seen returns what the engine shows of a target, else what its deployer does.
+func (w *World) seen(ctx context.Context, t Target) (found, watched []providers.Container, rt providers.Runtime, err error) {
+	found, rt, err = w.Containers(ctx, t)
+	watched, watchErr := w.watched(ctx, t, found)
+	if len(watched) > 0 {
+		return nil, watched, rt, nil
+	}
+	if err == nil {
+		err = watchErr
+	}
+	return found, nil, rt, err
+}
+
+// seenBy is a service's rows as its deployer shows them; the row itself where it
+// shows none.
+func (s ServiceStatus) seenBy(watched []providers.Container, of providers.Service) []ServiceStatus {
+	mine := ofService(watched, of)
+	if len(mine) == 0 {
+		return []ServiceStatus{s}
+	}
+	var out []ServiceStatus
+	for _, c := range mine {
+		s.Container, s.State, s.Health, s.Verdict, s.Because = c.Name, c.State, c.Health, "unverified", unseen
+		if c.State != "running" || c.Health == "unhealthy" {
+			s.Verdict, s.Because = "unhealthy", strings.TrimSpace(c.State+" "+c.Health)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Output writes what the containers of a target said: those the engine shows, else
+// those the deployer does. service "" is all; begin is called with each one's name.
+func (w *World) Output(ctx context.Context, t Target, service string, o providers.LogOptions, begin func(name string, of int) io.Writer) error {
+	found, watched, rt, err := w.seen(ctx, t)
+	if err != nil {
+		return err
+	}
+	all := slices.DeleteFunc(append(found, watched...), func(c providers.Container) bool { return service != "" && c.Service != service })
+	if len(all) == 0 {
+		return fault.Newf(fault.NotFound, "logs of "+t.Component+" in "+t.Environment.Name, "run envctl status --env "+t.Environment.Name, "no container of it is evidence for %s", t.Environment.Name)
+	}
+	for _, c := range all {
+		out := begin(c.Name, len(all))
+		if len(watched) == 0 {
+			err = rt.Logs(ctx, c, o, out)
+		} else {
+			err = w.outputOf(ctx, t, c, o, out)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *World) outputOf(ctx context.Context, t Target, c providers.Container, o providers.LogOptions, out io.Writer) error {
+	d, err := w.Deployer(t.Environment, t.Component)
+	if err != nil {
+		return err
+	}
+	watcher, ok := d.(providers.Watcher)
+	if !ok {
+		return fault.New(fault.Internal, "logs of "+c.Name, "its deployer shows none", "")
+	}
+	return watcher.Output(ctx, w.bare(t), c, o, out)
 }
 
 // loopTime is how long a container that was restarted must run before it counts

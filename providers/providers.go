@@ -193,6 +193,17 @@ type Builder interface {
 	Raze(ctx context.Context, p Place, volumes bool) error
 }
 
+// Watcher is the optional ability of a deployer to show the containers of a
+// release and their output, for where no runtime reaches them. What it shows has
+// neither labels nor environment, and is no evidence of any value.
+type Watcher interface {
+	// Watch returns the containers of r's services, sorted by name; none where it
+	// was never deployed.
+	Watch(ctx context.Context, r Release) ([]Container, error)
+	// Output writes what a container of Watch said, without times.
+	Output(ctx context.Context, r Release, c Container, o LogOptions, w io.Writer) error
+}
+
 // ContainerQuery says which containers are evidence for an environment: those
 // that carry the labels envctl.project and envctl.environment with these values,
 // or, where the operator bound the endpoint to the environment (Bound), also

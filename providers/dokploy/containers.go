@@ -1,12 +1,17 @@
 package dokploy
 
 import (
+	"cmp"
 	"context"
+	"io"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"envctl/internal/fault"
 	"envctl/providers"
 	"envctl/providers/internal/rollout"
 )
@@ -53,18 +58,106 @@ func (d *Deployer) look(r providers.Release, app string) func(context.Context) (
 		if len(missing) == 0 {
 			return shown, nil
 		}
-		listed, err := d.list(ctx, rollout.Op(r), app)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range listed {
-			for _, s := range missing {
-				if l.Name == s.Container || numbered(l.Name, app+"-"+s.Name+"-") {
-					shown = append(shown, l.container(s))
-				}
+		listed, err := d.listed(ctx, r, app, missing)
+		return append(shown, listed...), err
+	}
+}
+
+// listed returns the containers of services as Dokploy tells them.
+func (d *Deployer) listed(ctx context.Context, r providers.Release, app string, services []providers.Service) ([]providers.Container, error) {
+	all, err := d.list(ctx, rollout.Op(r), app)
+	if err != nil {
+		return nil, err
+	}
+	var out []providers.Container
+	for _, l := range all {
+		for _, s := range services {
+			if l.Name == s.Container || numbered(l.Name, app+"-"+s.Name+"-") {
+				out = append(out, l.container(s))
 			}
 		}
-		return shown, nil
+	}
+	return out, nil
+}
+
+var _ providers.Watcher = (*Deployer)(nil)
+
+// Watch returns the containers of r's services as Dokploy tells them.
+func (d *Deployer) Watch(ctx context.Context, r providers.Release) ([]providers.Container, error) {
+	id, err := d.find(ctx, r)
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.one(ctx, rollout.Op(r), id)
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.listed(ctx, r, c.app, r.Services)
+	slices.SortFunc(all, func(a, b providers.Container) int { return cmp.Compare(a.Name, b.Name) })
+	return all, err
+}
+
+const (
+	most   = 10_000      // lines that Dokploy gives at once
+	glance = time.Second // between looks at what goes on
+)
+
+// Output asks for a container's lines, and with Follow again and again: Dokploy
+// has no stream. Each line begins with its time, which tells those already seen.
+func (d *Deployer) Output(ctx context.Context, r providers.Release, c providers.Container, o providers.LogOptions, w io.Writer) error {
+	op := "logs of " + c.Name
+	id, err := d.find(ctx, r)
+	if err != nil {
+		return err
+	}
+	tail, since := o.Tail, "all"
+	if tail == 0 || tail > most {
+		tail = most
+	}
+	var last time.Time
+	for {
+		asked := d.c.Now()
+		a, err := d.http.get(ctx, op, "compose.readLogs", url.Values{"composeId": {id}, "containerId": {c.ID}, "tail": {strconv.Itoa(tail)}, "since": {since}})
+		if o.Follow && ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var text string
+		if err := a.decode(op, &text); err != nil {
+			return err
+		}
+		if strings.HasPrefix(text, "Error response from daemon: No such container") {
+			return fault.New(fault.NotFound, op, "the container is gone", "run envctl status --env "+r.Environment)
+		}
+		for line := range strings.Lines(text) {
+			said, rest, _ := strings.Cut(line, " ")
+			at, err := time.Parse(time.RFC3339Nano, said)
+			switch {
+			case err != nil && since != "all":
+				continue // shown before
+			case err != nil:
+				rest = line // docker's own words
+			case !at.After(last) || at.Before(o.Since):
+				continue
+			default:
+				last = at
+			}
+			if _, err := io.WriteString(w, rest); err != nil {
+				return err
+			}
+		}
+		if !o.Follow {
+			return nil
+		}
+		if pauseFor(ctx, glance) != nil {
+			return nil // that is how following ends
+		}
+		tail, since = most, strconv.Itoa(int(d.c.Now().Sub(asked).Seconds())+5)+"s"
 	}
 }
 

@@ -85,6 +85,8 @@ func (d *Deployer) Places(ctx context.Context, r providers.Release) ([]providers
 	switch {
 	case e.IsDefault:
 		out[1].Kept = "it is the project's default environment"
+	case out[1].Mark == "":
+		out[1].Kept = "envctl did not make it"
 	case e.Env != "":
 		out[1].Kept = "it has variables of its own"
 	}
