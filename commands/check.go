@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -123,6 +124,10 @@ func (a *app) check(ctx context.Context, o checkOptions) error {
 	if err != nil {
 		return err
 	}
+	// A check reads much and ends: most of what collecting its garbage at every
+	// doubling of the heap costs is for nothing. The limit is soft.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(96 << 20))
 	r, err := check.Run(ctx, in)
 	if err != nil {
 		return err

@@ -52,8 +52,8 @@ type state struct {
 	quote byte // open in the value
 }
 
-func (s state) id() string {
-	return fmt.Sprintf("%d %q %d %q %p %q %s", s.phase, s.head, s.at, s.keyed, s.v, s.quote, partsKey(s.parts))
+func (s *state) same(o *state) bool {
+	return s.phase == o.phase && s.v == o.v && s.at == o.at && s.quote == o.quote && s.head == o.head && s.keyed == o.keyed && sameParts(s.parts, o.parts)
 }
 
 func (t *Template) analyse() error {
@@ -90,8 +90,11 @@ func sortInputs(in []Input) {
 
 func uniqueInputs(in []Input) []Input {
 	var out []Input
+	seen := make(map[Input]bool, len(in))
 	for _, x := range in {
-		if x.Key != "" && !slices.ContainsFunc(out, func(y Input) bool { return x.Path == y.Path && x.Key == y.Key }) {
+		id := Input{Path: x.Path, Key: x.Key}
+		if x.Key != "" && !seen[id] {
+			seen[id] = true
 			out = append(out, x)
 		}
 	}
@@ -242,19 +245,15 @@ func (a *analysis) merge(more []state) {
 		return
 	}
 	all := append(slices.Clone(a.states), more...)
-	seen := map[string]bool{}
-	a.states = a.states[:0:0]
-	for _, s := range all {
-		if id := s.id(); !seen[id] {
-			seen[id] = true
-			if len(a.states) == maxStates {
-				// What is lost is one more combination of branches within a value.
-				if s.v != nil {
-					s.v.Opaque = true
-				}
-				continue
-			}
-			a.states = append(a.states, s)
+	a.states = make([]state, 0, len(all))
+	for i := range all {
+		s := &all[i]
+		switch {
+		case slices.ContainsFunc(a.states, func(o state) bool { return s.same(&o) }):
+		case len(a.states) < maxStates:
+			a.states = append(a.states, *s)
+		case s.v != nil:
+			s.v.Opaque = true // what is lost is one more combination of branches within a value
 		}
 	}
 }
@@ -446,9 +445,8 @@ func (a *analysis) endValue(s *state) {
 	if s.phase != inValue {
 		return
 	}
-	key := partsKey(s.parts)
 	for _, v := range s.v.values {
-		if partsKey(v) == key {
+		if sameParts(v, s.parts) {
 			return
 		}
 	}
@@ -493,8 +491,28 @@ func (v *TemplateVariable) finish() {
 	}
 }
 
+// plainWord returns what a shell reads in a word of letters, digits and harmless
+// signs, alone or in one pair of quotes: nearly all that templates hold.
+func plainWord(s string) (string, bool) {
+	blanks := false
+	if n := len(s); n > 1 && (s[0] == '"' || s[0] == '\'') && s[n-1] == s[0] {
+		s, blanks = s[1:n-1], true
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || strings.IndexByte("_-./:,+@%", c) >= 0 || c == ' ' && blanks {
+			continue
+		}
+		return "", false
+	}
+	return s, true
+}
+
 // asShellReads returns a value written in the template as a shell reads it.
 func asShellReads(s string) string {
+	if plain, ok := plainWord(s); ok {
+		return plain
+	}
 	r := dotenv.ReadShell([]byte("V=" + s + "\n"))
 	if len(r.Problems) == 0 && len(r.Assignments) == 1 {
 		return r.Assignments[0].Value.Reveal() // template text, no secret

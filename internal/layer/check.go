@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"envctl/providers/dotenv"
@@ -187,12 +188,22 @@ func (c *checker) merged() {
 // unchanged reports variables whose reader reads another value than the
 // store, the environment and the template's text make up.
 func (c *checker) unchanged() {
+	type place struct {
+		name string
+		line int
+	}
+	declared := make(map[place]*TemplateVariable, len(c.r.t.Variables))
+	for i := range c.r.t.Variables {
+		tv := &c.r.t.Variables[i]
+		if p := (place{tv.Name, tv.Line}); declared[p] == nil {
+			declared[p] = tv
+		}
+	}
 	for _, v := range c.variables {
-		i := slices.IndexFunc(c.r.t.Variables, func(tv TemplateVariable) bool { return tv.Name == v.Name && tv.Line == v.Line })
-		if i < 0 || v.Value.Len() == 0 {
+		tv := declared[place{v.Name, v.Line}]
+		if tv == nil || v.Value.Len() == 0 {
 			continue
 		}
-		tv := c.r.t.Variables[i]
 		matches := len(tv.values) == 0 || tv.Static
 		for _, parts := range tv.values {
 			want, known := c.expected(parts)
@@ -227,9 +238,12 @@ func (c *checker) expected(parts []part) (string, bool) {
 		default:
 			return "", false
 		}
-		mark := fmt.Sprintf("Zq%dqZ", i)
+		mark := "Zq" + strconv.Itoa(i) + "qZ"
 		pairs = append(pairs, mark, raw)
 		shape.WriteString(mark)
+	}
+	if plain, ok := plainWord(shape.String()); ok {
+		return strings.NewReplacer(pairs...).Replace(plain), true
 	}
 	r := dotenv.ReadShell([]byte("V=" + shape.String() + "\n"))
 	if len(r.Problems) > 0 || len(r.Assignments) != 1 {

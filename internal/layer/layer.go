@@ -5,6 +5,7 @@ package layer
 import (
 	"fmt"
 	"sort"
+	"strings"
 
 	"envctl/internal/fault"
 )
@@ -55,7 +56,7 @@ func checkSize(op, file string, src []byte) error {
 type lineIndex []int
 
 func newLineIndex(src string) lineIndex {
-	x := lineIndex{0}
+	x := make(lineIndex, 1, 2+strings.Count(src, "\n"))
 	for i := range len(src) {
 		if src[i] == '\n' {
 			x = append(x, i+1)

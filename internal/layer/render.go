@@ -36,6 +36,11 @@ type RenderInput struct {
 	// Secret reads a path as the template writes it (secret/data/ledger/production/app;
 	// a ?version=N is part of it). It is called once a path, several at once.
 	Secret func(ctx context.Context, path string) (SecretData, error)
+	// Local says that Secret answers from memory, so that nothing is won by
+	// foreseeing what will be asked.
+	Local bool
+	// Prepared is what Prepare returned for the template; nil: it is prepared anew.
+	Prepared *Prepared
 	// Reader is who reads the text; "" is dotenv.Sh.
 	Reader dotenv.Dialect
 	// Required names the variables that must not be empty.
@@ -98,7 +103,10 @@ func Render(ctx context.Context, t *Template, in RenderInput) (Rendered, error) 
 		case pass > MaxDepth:
 			return Rendered{}, fault.New(fault.Invalid, "render "+t.File, "each secret leads to another one", "")
 		case pass == 0:
-			paths := r.reached()
+			var paths []string
+			if !in.Local {
+				paths = r.reached()
+			}
 			for _, p := range missing {
 				if !slices.Contains(paths, p) {
 					paths = append(paths, p)
@@ -159,7 +167,7 @@ type renderer struct {
 	t     *Template
 	in    RenderInput
 	root  *template.Template
-	nodes []segment // by mark
+	nodes []segment // by mark; not to be changed
 
 	// Of one pass:
 	secrets map[string]*secretResult
@@ -175,13 +183,15 @@ type renderer struct {
 }
 
 func newRenderer(ctx context.Context, t *Template, in RenderInput) *renderer {
-	r := &renderer{ctx: ctx, t: t, in: in}
+	m := in.Prepared
+	if m == nil {
+		m = t.Prepare()
+	}
+	r := &renderer{ctx: ctx, t: t, in: in, nodes: m.nodes}
 	r.root = template.New("template").Funcs(r.functions()).Option("missingkey=zero")
-	for _, name := range slices.Sorted(maps.Keys(t.trees)) {
-		tree := t.trees[name].Copy()
-		r.mark(tree.Root)
+	for _, name := range slices.Sorted(maps.Keys(m.trees)) {
 		// Only a name used twice is refused, and these are a map's keys.
-		r.root = template.Must(r.root.AddParseTree(name, tree))
+		r.root = template.Must(r.root.AddParseTree(name, m.trees[name]))
 	}
 	return r
 }
@@ -300,41 +310,74 @@ func (r *renderer) step(n int) error {
 
 const markFunction = "envctlMark"
 
+// Prepared is a template made ready to be rendered, also several times at once.
+type Prepared struct {
+	trees map[string]*parse.Tree
+	nodes []segment // by mark
+}
+
+// Prepare does what is the same for every rendering of t. It takes more room
+// than the template.
+func (t *Template) Prepare() *Prepared {
+	m := &Prepared{trees: make(map[string]*parse.Tree, len(t.trees))}
+	for name, tree := range t.trees {
+		m.trees[name] = tree.Copy()
+		m.mark(m.trees[name].Root)
+	}
+	return m
+}
+
 // mark puts a call before every node that writes or decides, so that each
 // stretch of output is known to its node and no loop goes unnoticed.
-func (r *renderer) mark(l *parse.ListNode) {
+func (m *Prepared) mark(l *parse.ListNode) {
 	if l == nil {
 		return
 	}
-	nodes := []parse.Node{r.marker(l.Position(), false)}
+	nodes := append(make([]parse.Node, 0, 2*len(l.Nodes)+1), m.marker(l.Position(), false))
 	for _, n := range l.Nodes {
 		switch n := n.(type) {
 		case *parse.IfNode:
-			r.mark(n.List)
-			r.mark(n.ElseList)
+			m.mark(n.List)
+			m.mark(n.ElseList)
 		case *parse.WithNode:
-			r.mark(n.List)
-			r.mark(n.ElseList)
+			m.mark(n.List)
+			m.mark(n.ElseList)
 		case *parse.RangeNode:
-			r.mark(n.List)
-			r.mark(n.ElseList)
+			m.mark(n.List)
+			m.mark(n.ElseList)
 		}
 		_, text := n.(*parse.TextNode)
-		nodes = append(nodes, r.marker(n.Position(), text), n)
+		nodes = append(nodes, m.marker(n.Position(), text), n)
 	}
 	l.Nodes = nodes
 }
 
-func (r *renderer) marker(pos parse.Pos, text bool) parse.Node {
-	r.nodes = append(r.nodes, segment{pos: int(pos), text: text})
-	n := len(r.nodes) - 1
-	return &parse.ActionNode{NodeType: parse.NodeAction, Pos: pos, Pipe: &parse.PipeNode{
-		NodeType: parse.NodePipe, Pos: pos,
-		Cmds: []*parse.CommandNode{{NodeType: parse.NodeCommand, Pos: pos, Args: []parse.Node{
-			parse.NewIdentifier(markFunction).SetPos(pos),
-			&parse.NumberNode{NodeType: parse.NodeNumber, Pos: pos, IsInt: true, Int64: int64(n), Text: fmt.Sprint(n)},
-		}}},
-	}}
+func (m *Prepared) marker(pos parse.Pos, text bool) parse.Node {
+	n := len(m.nodes)
+	m.nodes = append(m.nodes, segment{pos: int(pos), text: text})
+	// One piece of memory for the call's five nodes: there are as many calls as
+	// nodes in the template.
+	c := &struct {
+		action  parse.ActionNode
+		pipe    parse.PipeNode
+		command parse.CommandNode
+		name    parse.IdentifierNode
+		number  parse.NumberNode
+		cmds    [1]*parse.CommandNode
+		args    [2]parse.Node
+	}{
+		action:  parse.ActionNode{NodeType: parse.NodeAction, Pos: pos},
+		pipe:    parse.PipeNode{NodeType: parse.NodePipe, Pos: pos},
+		command: parse.CommandNode{NodeType: parse.NodeCommand, Pos: pos},
+		name:    parse.IdentifierNode{NodeType: parse.NodeIdentifier, Pos: pos, Ident: markFunction},
+		number:  parse.NumberNode{NodeType: parse.NodeNumber, Pos: pos, IsInt: true, Int64: int64(n)},
+	}
+	c.args = [2]parse.Node{&c.name, &c.number}
+	c.command.Args = c.args[:]
+	c.cmds[0] = &c.command
+	c.pipe.Cmds = c.cmds[:]
+	c.action.Pipe = &c.pipe
+	return &c.action
 }
 
 func (r *renderer) functions() template.FuncMap {
@@ -384,7 +427,7 @@ func (r *renderer) functions() template.FuncMap {
 	for name, fn := range growing() {
 		f[name] = r.bounded(fn.(func(...any) string), name)
 	}
-	for name, fn := range pureFunctions() {
+	for name, fn := range r.t.pure {
 		f[name] = r.counted(name, fn)
 	}
 	return f

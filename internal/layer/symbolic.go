@@ -1,7 +1,6 @@
 package layer
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,22 +98,17 @@ func (v value) condition() Condition {
 	return Always
 }
 
-func (a alt) key() string { return fmt.Sprint(a.kind, a.path, partsKey(a.parts)) }
+func (a alt) same(b alt) bool {
+	return a.kind == b.kind && a.path == b.path && sameParts(a.parts, b.parts)
+}
 
-func partsKey(ps []part) string {
-	var b []byte
-	for _, p := range ps {
-		b = append(b, byte('0'+p.kind))
-		b = strconv.AppendQuote(strconv.AppendQuote(b, p.text), p.quoted)
-		for _, in := range p.inputs {
-			b = strconv.AppendQuote(strconv.AppendQuote(b, in.Path), in.Key)
-		}
-		b = append(b, '$')
-		for _, e := range p.envs {
-			b = strconv.AppendQuote(b, e)
-		}
-	}
-	return string(b)
+// sameParts tells whether two texts are put together alike, wherever that is
+// written.
+func sameParts(a, b []part) bool {
+	return slices.EqualFunc(a, b, func(p, q part) bool {
+		return p.kind == q.kind && p.text == q.text && p.quoted == q.quoted && slices.Equal(p.envs, q.envs) &&
+			slices.EqualFunc(p.inputs, q.inputs, func(x, y Input) bool { return x.Path == y.Path && x.Key == y.Key })
+	})
 }
 
 // union returns the alternatives of all, each once.
@@ -123,11 +117,9 @@ func union(vs ...value) value {
 		return vs[0]
 	}
 	var out value
-	seen := map[string]bool{}
 	for _, v := range vs {
 		for _, a := range v {
-			if k := a.key(); !seen[k] && len(out) < maxAlts {
-				seen[k] = true
+			if len(out) < maxAlts && !slices.ContainsFunc(out, a.same) {
 				out = append(out, a)
 			}
 		}

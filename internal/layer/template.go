@@ -32,6 +32,7 @@ type Template struct {
 	src   string
 	lines lineIndex
 	trees map[string]*parse.Tree
+	pure  map[string]any // the pure functions that it calls
 }
 
 // TemplatePath is a store path in terms of the environment it is read in.
@@ -156,7 +157,7 @@ func ParseTemplate(file string, src []byte) (*Template, error) {
 		return nil, invalid(op, file, line, syntaxHint(message), "%s", message)
 	}
 	trees["template"] = tree // Parse leaves out a tree of white space only
-	t := &Template{File: file, src: text, lines: newLineIndex(text), trees: trees}
+	t := &Template{File: file, src: text, lines: newLineIndex(text), trees: trees, pure: map[string]any{}}
 	if err := t.checkFunctions(op); err != nil {
 		return nil, err
 	}
@@ -256,7 +257,9 @@ func (t *Template) checkFunctions(op string) error {
 		walk(tree.Root, func(n parse.Node) {
 			switch n := n.(type) {
 			case *parse.IdentifierNode:
-				if pure[n.Ident] == nil && !slices.Contains(bound, n.Ident) && n.Pos < bad {
+				if fn := pure[n.Ident]; fn != nil {
+					t.pure[n.Ident] = fn
+				} else if !slices.Contains(bound, n.Ident) && n.Pos < bad {
 					bad, name = n.Pos, n.Ident
 				}
 			case *parse.CommandNode:
@@ -352,13 +355,13 @@ func (t *Template) Resolve(env map[string]string) ([]string, error) {
 // emits them too, whatever branches are taken.
 func (t *Template) Duplicates() []TemplateVariable {
 	var out []TemplateVariable
-	for i, v := range t.Variables {
-		for _, w := range t.Variables[:i] {
-			if v.Name == w.Name && !exclusive(v.arms, w.arms) {
-				out = append(out, v)
-				break
-			}
+	earlier := make(map[string][]int, len(t.Variables))
+	for i := range t.Variables {
+		v := &t.Variables[i]
+		if slices.ContainsFunc(earlier[v.Name], func(j int) bool { return !exclusive(v.arms, t.Variables[j].arms) }) {
+			out = append(out, *v)
 		}
+		earlier[v.Name] = append(earlier[v.Name], i)
 	}
 	return out
 }

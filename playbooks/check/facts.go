@@ -58,11 +58,14 @@ type component struct {
 	found  []Finding
 
 	template *layer.Template
+	prepared *layer.Prepared // while it is tried
 	code     *code
 	example  *layer.Example
 	compose  *composeFile
 	policy   *policy
-	sourced  bool // a shell sources what the template renders
+	sourced  bool            // a shell sources what the template renders
+	emits    map[string]bool // the names that the template can render, also in capitals
+	byEnv    bool            // the template decides by env
 }
 
 // code is a settings file and the fields by the names they accept.
@@ -143,12 +146,18 @@ func newProject(in Input) *project {
 	p.policies = load(p, policies, parsePolicy)
 	p.composes = load(p, composes, parseCompose)
 	for _, e := range p.Components {
-		c := &component{
-			project: p, name: e.Key, config: e.Value,
-			template: parsed(p.templates, e.Value.Template), code: parsed(p.codes, e.Value.Code), example: parsed(p.examples, e.Value.Example),
-			compose: parsed(p.composes, e.Value.Compose), policy: parsed(p.policies, e.Value.Policy),
-		}
+		c := &component{project: p, name: e.Key, config: cleaned(e.Value)}
+		c.template, c.code, c.example = parsed(p.templates, c.config.Template), parsed(p.codes, c.config.Code), parsed(p.examples, c.config.Example)
+		c.compose, c.policy = parsed(p.composes, c.config.Compose), parsed(p.policies, c.config.Policy)
 		c.sourced = c.compose != nil && c.compose.sources
+		if c.template != nil {
+			c.byEnv = c.decidesByEnv()
+			c.emits = make(map[string]bool, len(c.template.Variables))
+			for i := range c.template.Variables {
+				name := c.template.Variables[i].Name
+				c.emits[name], c.emits[strings.ToUpper(name)] = true, true
+			}
+		}
 		p.all = append(p.all, c)
 		if len(in.Components) == 0 || slices.Contains(in.Components, e.Key) {
 			p.components = append(p.components, c)
@@ -157,9 +166,21 @@ func newProject(in Input) *project {
 	return p
 }
 
-// parsed returns a layer; nil is one that is not configured or not readable.
+// cleaned returns a component whose layers have the names that the files are
+// kept under.
+func cleaned(c config.Component) config.Component {
+	c.Template, c.Code, c.Example, c.Policy, c.Compose = clean(c.Template), clean(c.Code), clean(c.Example), clean(c.Policy), clean(c.Compose)
+	c.Dotenv = slices.Clone(c.Dotenv)
+	for i, d := range c.Dotenv {
+		c.Dotenv[i] = clean(d)
+	}
+	return c
+}
+
+// parsed returns a layer by its clean name; nil is one that is not configured or
+// not readable.
 func parsed[T any](files map[string]*file[T], rel string) T {
-	if f := files[clean(rel)]; f != nil {
+	if f := files[rel]; f != nil {
 		return f.parsed
 	}
 	var none T
@@ -266,24 +287,24 @@ func (c *component) checkReadable() {
 		}
 		c.add(Finding{Rule: rule, File: rel, Line: line, Message: message, Fix: fix, blind: true}, config.FileName)
 	}
-	if f := c.templates[clean(c.config.Template)]; f != nil {
+	if f := c.templates[c.config.Template]; f != nil {
 		say(f.rel, f.err, "template")
 	}
-	if f := c.codes[clean(c.config.Code)]; f != nil {
+	if f := c.codes[c.config.Code]; f != nil {
 		say(f.rel, f.err, "code")
 	}
-	if f := c.examples[clean(c.config.Example)]; f != nil {
+	if f := c.examples[c.config.Example]; f != nil {
 		say(f.rel, f.err, "example")
 	}
-	if f := c.policies[clean(c.config.Policy)]; f != nil {
+	if f := c.policies[c.config.Policy]; f != nil {
 		say(f.rel, f.err, "policy")
 	}
-	if f := c.composes[clean(c.config.Compose)]; f != nil {
+	if f := c.composes[c.config.Compose]; f != nil {
 		say(f.rel, f.err, "compose")
 	}
 	for _, d := range c.config.Dotenv {
 		// A .env that is not there is the normal state of a fresh clone.
-		if f := c.dotenvs[clean(d)]; f != nil && !fault.Is(f.err, fault.NotFound) {
+		if f := c.dotenvs[d]; f != nil && !fault.Is(f.err, fault.NotFound) {
 			say(f.rel, f.err, "dotenv")
 		}
 	}

@@ -55,10 +55,10 @@ func Fixes(in Input, r *Report) (fixes []Fix, notes []string) {
 		var fix *Fix
 		switch f.Rule {
 		case codeNotInExample:
-			fix = edit(c.example.File, p.examples[clean(c.config.Example)].src)
+			fix = edit(c.example.File, p.examples[c.config.Example].src)
 			added = c.addExample(fix, f)
 		case vaultMarker:
-			fix = edit(c.template.File, p.templates[clean(c.config.Template)].src)
+			fix = edit(c.template.File, p.templates[c.config.Template].src)
 			added = c.addTemplate(fix, f)
 		default:
 			continue

@@ -55,7 +55,7 @@ func (p *project) checkTracked() {
 		}
 		rel = filepath.ToSlash(rel)
 		listed := p.isDotenv(top, name)
-		if slices.ContainsFunc(p.all, func(c *component) bool { return clean(c.config.Example) == rel }) || isSample(path.Base(rel)) {
+		if slices.ContainsFunc(p.all, func(c *component) bool { return c.config.Example == rel }) || isSample(path.Base(rel)) {
 			continue
 		}
 		if !listed && path.Base(rel) != ".env" && !p.holdsSecret(rel) {
@@ -66,7 +66,7 @@ func (p *project) checkTracked() {
 			Fix: fmt.Sprintf("git rm --cached %s && echo %s >> .gitignore, then rotate what it holds", rel, rel),
 		}
 		for _, c := range p.components {
-			if slices.ContainsFunc(c.config.Dotenv, func(d string) bool { return clean(d) == rel }) {
+			if slices.ContainsFunc(c.config.Dotenv, func(d string) bool { return d == rel }) {
 				f.Component = c.name
 			}
 		}

@@ -53,7 +53,7 @@ func (c *component) duplicates() {
 	}
 	for _, d := range c.config.Dotenv {
 		f := parsed(c.dotenvs, d)
-		if f == nil || clean(d) == clean(c.config.Example) {
+		if f == nil || d == c.config.Example {
 			continue
 		}
 		first := map[string]int{}
@@ -326,7 +326,7 @@ func (c *component) namesOf(name string) []string {
 func (c *component) rendered(names []string) bool {
 	reads := c.code != nil && slices.ContainsFunc(names, func(n string) bool { return c.code.field(n) != nil })
 	for _, o := range c.all {
-		same := o == c || c.config.Example != "" && clean(o.config.Example) == clean(c.config.Example) || c.config.Code != "" && clean(o.config.Code) == clean(c.config.Code)
+		same := o == c || c.config.Example != "" && o.config.Example == c.config.Example || c.config.Code != "" && o.config.Code == c.config.Code
 		switch {
 		case !same && reads:
 			continue
@@ -337,10 +337,8 @@ func (c *component) rendered(names []string) bool {
 		case len(o.template.Spreads) > 0 && o != c:
 			return true
 		}
-		for _, v := range o.template.Variables {
-			if slices.Contains(names, v.Name) || slices.Contains(names, strings.ToUpper(v.Name)) {
-				return true
-			}
+		if slices.ContainsFunc(names, func(n string) bool { return o.emits[n] }) {
+			return true
 		}
 		if !reads && slices.ContainsFunc(o.template.Inputs, func(in layer.Input) bool { return slices.Contains(names, in.Key) }) {
 			return true

@@ -134,7 +134,7 @@ func (c *component) checkPolicy() {
 	if c.policy == nil {
 		return
 	}
-	file := clean(c.config.Policy)
+	file := c.config.Policy
 	c.policyPaths(file)
 	mount, named := c.Vault.Mount, ""
 	lookup := false

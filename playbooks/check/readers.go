@@ -19,11 +19,11 @@ func (c *component) checkReaders() {
 	}
 	var files []source
 	for _, d := range c.config.Dotenv {
-		if f := c.dotenvs[clean(d)]; f != nil && f.err == nil {
+		if f := c.dotenvs[d]; f != nil && f.err == nil {
 			files = append(files, source{f.rel, f.src})
 		}
 	}
-	if f := c.examples[clean(c.config.Example)]; f != nil && f.err == nil && !slices.ContainsFunc(files, func(s source) bool { return s.rel == f.rel }) {
+	if f := c.examples[c.config.Example]; f != nil && f.err == nil && !slices.ContainsFunc(files, func(s source) bool { return s.rel == f.rel }) {
 		files = append(files, source{f.rel, f.src})
 	}
 	for _, f := range files {
@@ -37,11 +37,11 @@ func (c *component) checkReaders() {
 // say. An example is read by those who read the .env made from it.
 func (c *component) readersOf(rel string) []dotenv.Dialect {
 	names := []string{rel}
-	if rel == clean(c.config.Example) {
+	if rel == c.config.Example {
 		names = append(names, path.Join(path.Dir(rel), ".env"))
 		for _, d := range c.config.Dotenv {
-			if path.Dir(clean(d)) == path.Dir(rel) {
-				names = append(names, clean(d))
+			if path.Dir(d) == path.Dir(rel) {
+				names = append(names, d)
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func (c *component) disagreements(rel string, src []byte, readers []dotenv.Diale
 			c.add(Finding{
 				Rule: readersDisagree, Variable: e.Key, File: rel, Line: e.Line, Column: e.Column,
 				Message: fmt.Sprintf("%s reads one value here, %s %s", readerName(readers[0]), readerName(readers[i]), how), Fix: fix,
-			}, clean(c.config.Compose), clean(c.config.Code))
+			}, c.config.Compose, c.config.Code)
 			break
 		}
 	}

@@ -36,6 +36,8 @@ func (c *component) checkTemplate(ctx context.Context) {
 	for _, p := range t.Problems {
 		c.add(c.templateFinding(p))
 	}
+	c.prepared = t.Prepare()
+	defer func() { c.prepared = nil }()
 	trials := c.tryTemplate(ctx)
 	for _, x := range trials {
 		c.failures(x)
@@ -43,8 +45,9 @@ func (c *component) checkTemplate(ctx context.Context) {
 		c.halfOptional(ctx, x)
 		c.hosts(x)
 	}
-	c.templateValues(trials)
-	c.environmentName(trials)
+	texts := c.texts(trials)
+	c.templateValues(texts)
+	c.environmentName(texts)
 	c.quoting()
 }
 
@@ -55,7 +58,7 @@ func (c *component) tryTemplate(ctx context.Context) []trial {
 	if len(envs) == 0 {
 		envs = []string{naming.Production}
 	}
-	if !c.decidesByEnv() {
+	if !c.byEnv {
 		best := slices.IndexFunc(envs, func(e string) bool { return !naming.IsLocal(e) && !naming.IsProduction(e) })
 		if best < 0 {
 			best = max(0, slices.IndexFunc(envs, func(e string) bool { return !naming.IsLocal(e) }))
@@ -77,7 +80,7 @@ func (c *component) decidesByEnv() bool {
 	if len(t.Envs) == 0 {
 		return false
 	}
-	src := string(c.templates[clean(c.config.Template)].src)
+	src := string(c.templates[c.config.Template].src)
 	return strings.Contains(src, "eq ") || strings.Contains(src, "ne ") || strings.Contains(src, "regexMatch") || strings.Contains(src, "contains") ||
 		slices.ContainsFunc(t.Variables, func(v layer.TemplateVariable) bool { return v.Conditional == layer.ByEnv })
 }
@@ -104,6 +107,7 @@ func (c *component) render(ctx context.Context, env string, without []layer.Inpu
 	return layer.Render(ctx, t, layer.RenderInput{
 		Env:    vars,
 		Reader: c.reader(),
+		Local:  true, Prepared: c.prepared,
 		Secret: func(_ context.Context, path string) (layer.SecretData, error) {
 			return layer.SecretData{Values: keys[path], Version: 1}, nil
 		},
@@ -131,7 +135,7 @@ func (c *component) failures(x trial) {
 	if x.fullErr == nil || !fault.Is(x.fullErr, fault.Invalid) {
 		return
 	}
-	src := string(c.templates[clean(c.config.Template)].src)
+	src := string(c.templates[c.config.Template].src)
 	if slices.ContainsFunc(valueFunctions(), func(f string) bool { return strings.Contains(src, f) }) {
 		return
 	}
@@ -267,18 +271,27 @@ type templateText struct {
 // one gives, and variables of plain text behind a condition.
 func (c *component) texts(trials []trial) []templateText {
 	var out []templateText
+	variables := make(map[place]*layer.TemplateVariable, len(c.template.Variables))
+	for i := range c.template.Variables {
+		v := &c.template.Variables[i]
+		if p := (place{v.Name, v.Line}); variables[p] == nil {
+			variables[p] = v
+		}
+	}
+	seen := map[templateText]bool{}
 	add := func(r layer.Rendered, env string, onlyStatic bool) {
 		bad := problemPlaces(r)
 		for _, v := range r.Variables {
 			if bad[place{v.Name, v.Line}] {
 				continue
 			}
-			i := slices.IndexFunc(c.template.Variables, func(t layer.TemplateVariable) bool { return t.Name == v.Name && t.Line == v.Line })
-			if i < 0 || onlyStatic && !c.template.Variables[i].Static || slices.ContainsFunc(c.template.Variables[i].Envs, func(e string) bool { return !ownEnv(e) }) {
+			of := variables[place{v.Name, v.Line}]
+			if of == nil || onlyStatic && !of.Static || slices.ContainsFunc(of.Envs, func(e string) bool { return !ownEnv(e) }) {
 				continue
 			}
-			t := templateText{&c.template.Variables[i], v.Value.Reveal(), env} //nolint:forbidigo // text of the template, no secret: the store was empty
-			if !slices.ContainsFunc(out, func(o templateText) bool { return o.v == t.v && o.text == t.text && o.env == t.env }) {
+			t := templateText{of, v.Value.Reveal(), env} //nolint:forbidigo // text of the template, no secret: the store was empty
+			if !seen[t] {
+				seen[t] = true
 				out = append(out, t)
 			}
 		}
@@ -301,7 +314,7 @@ func ownEnv(name string) bool {
 
 // templateValues judges the template's own values: by the field's type, by the
 // code's default, and as secrets.
-func (c *component) templateValues(trials []trial) {
+func (c *component) templateValues(texts []templateText) {
 	type key struct {
 		rule, name string
 		line       int
@@ -314,14 +327,14 @@ func (c *component) templateValues(trials []trial) {
 			c.add(f, related...)
 		}
 	}
-	for _, t := range c.texts(trials) {
+	for _, t := range texts {
 		base := Finding{Variable: t.v.Name, File: c.template.File, Line: t.v.Line, Column: t.v.Column}
 		local := naming.IsLocal(t.env)
 		if where, ok := secret.Published(secret.New(t.text)); ok && !local && t.text != "" {
 			f := base
 			f.Rule, f.Message, f.Fix = publishedDefault, fmt.Sprintf("renders a value that %s publishes, in %s", where, t.env), c.secretFix(t.v.Name)
 			say(f)
-		} else if why := developmentValue(t.v.Name, t.text); why != "" && !local && (!debugName(t.v.Name) || naming.IsProduction(t.env) || !c.decidesByEnv()) {
+		} else if why := developmentValue(t.v.Name, t.text); why != "" && !local && (!debugName(t.v.Name) || naming.IsProduction(t.env) || !c.byEnv) {
 			f := base
 			f.Rule, f.Message, f.Fix = developmentDefault, fmt.Sprintf("renders %s in %s", why, t.env), c.secretFix(t.v.Name)
 			say(f)
@@ -359,7 +372,7 @@ func (c *component) needsKey(f *python.Field) bool {
 }
 
 func (c *component) templateDefault(f *python.Field, t templateText, base Finding, say func(Finding, ...string)) {
-	if f.Default == nil || *f.Default == "" || len(t.v.Inputs) == 0 || len(t.v.Envs) > 0 || c.decidesByEnv() && t.v.Conditional != layer.Always ||
+	if f.Default == nil || *f.Default == "" || len(t.v.Inputs) == 0 || len(t.v.Envs) > 0 || c.byEnv && t.v.Conditional != layer.Always ||
 		slices.Contains(environmentKeys(), t.v.Name) || sameValue(f, t.text, *f.Default) {
 		return
 	}
@@ -394,13 +407,13 @@ func (c *component) secretFix(name string) string {
 
 // environmentName reports a variable that names the environment and, without
 // the store, names another one than the one that is rendered.
-func (c *component) environmentName(trials []trial) {
-	for _, t := range c.texts(trials) {
+func (c *component) environmentName(texts []templateText) {
+	for _, t := range texts {
 		if !slices.Contains(environmentKeys(), t.v.Name) || !slices.Contains(c.envs, t.text) || len(t.v.Envs) > 0 {
 			continue
 		}
 		var wrong []string
-		if c.decidesByEnv() {
+		if c.byEnv {
 			if t.text != t.env {
 				wrong = []string{t.env}
 			}
@@ -439,6 +452,6 @@ func (c *component) quoting() {
 			Rule: unsafeShell, Variable: v.Name, File: c.template.File, Line: v.Line, Column: v.Column,
 			Message: fmt.Sprintf("%s, and %s sources the file: a shell expands $ and runs backticks and $(…) in the value", how, c.compose.sourcedAt),
 			Fix:     fmt.Sprintf("keep the value to letters, digits, - and _ (envctl set %s --generate token), or give the file to compose as env_file", v.Inputs[0].Key),
-		}, clean(c.config.Compose))
+		}, c.config.Compose)
 	}
 }

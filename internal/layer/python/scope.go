@@ -304,8 +304,11 @@ func (r *reader) known(e *expr, s *scope) string { return last(r.dotted(e, s)) }
 func last(dotted string) string { return dotted[strings.LastIndexByte(dotted, '.')+1:] }
 
 // classOf returns the class of this file that e names, or nil.
-func (r *reader) classOf(e *expr, s *scope) *class {
-	for range maxDepth {
+func (r *reader) classOf(e *expr, s *scope) *class { return r.classWithin(e, s, maxDepth) }
+
+// classWithin follows at most depth names: X = X.Y may lead to itself.
+func (r *reader) classWithin(e *expr, s *scope, depth int) *class {
+	for ; depth > 0; depth-- {
 		switch e.kind {
 		case exprName:
 			b := s.lookup(e.text)
@@ -319,12 +322,17 @@ func (r *reader) classOf(e *expr, s *scope) *class {
 				if next == nil || next.kind != exprName && next.kind != exprAttr {
 					return nil
 				}
-				e, s = next, b.scope
+				if s = b.scope; root(next).text == e.text {
+					s = s.outer // X = X in a class means the X outside
+				}
+				if e = next; s == nil {
+					return nil
+				}
 				continue
 			}
 			return nil
 		case exprAttr: // Outer.Inner
-			outer := r.classOfName(e.args[0], s)
+			outer := r.classOfName(e.args[0], s, depth-1)
 			if outer == nil {
 				return nil
 			}
@@ -339,9 +347,17 @@ func (r *reader) classOf(e *expr, s *scope) *class {
 	return nil
 }
 
+// root returns the leftmost name of a.b.c, or what stands in its place.
+func root(e *expr) *expr {
+	for e.kind == exprAttr {
+		e = e.args[0]
+	}
+	return e
+}
+
 // classOfName is classOf for the left side of an attribute: names and one
 // level of attributes are enough, and keep the search bounded.
-func (r *reader) classOfName(e *expr, s *scope) *class {
+func (r *reader) classOfName(e *expr, s *scope, depth int) *class {
 	var path []string
 	for e.kind == exprAttr {
 		path = append(path, e.text)
@@ -350,7 +366,7 @@ func (r *reader) classOfName(e *expr, s *scope) *class {
 	if e.kind != exprName {
 		return nil
 	}
-	c := r.classOf(e, s)
+	c := r.classWithin(e, s, depth)
 	for i := len(path) - 1; c != nil && i >= 0; i-- {
 		b := c.scope.names[path[i]]
 		if b == nil || b.kind != bindClass {
