@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 
@@ -108,12 +109,7 @@ func (a *app) openDokploy(w *playbooks.World, e *config.Environment, file string
 			return nil, err
 		}
 	}
-	proxy := httpproxy.Config{
-		HTTPSProxy: cmp.Or(a.Getenv("HTTPS_PROXY"), a.Getenv("https_proxy")), NoProxy: cmp.Or(a.Getenv("NO_PROXY"), a.Getenv("no_proxy")),
-	}
-	if proxy.HTTPSProxy != "" {
-		c.Proxy = proxy.ProxyFunc()
-	}
+	c.Proxy = a.proxy()
 	if e != nil {
 		rt, bound, err := a.seenBy(w, *e)
 		if err != nil {
@@ -124,6 +120,27 @@ func (a *app) openDokploy(w *playbooks.World, e *config.Environment, file string
 		}
 	}
 	return dokploy.New(c)
+}
+
+// proxy returns what finds the operator's proxy for an https URL; nil for none.
+func (a *app) proxy() func(*url.URL) (*url.URL, error) {
+	proxy := httpproxy.Config{
+		HTTPSProxy: cmp.Or(a.Getenv("HTTPS_PROXY"), a.Getenv("https_proxy")), NoProxy: cmp.Or(a.Getenv("NO_PROXY"), a.Getenv("no_proxy")),
+	}
+	if proxy.HTTPSProxy == "" {
+		return nil
+	}
+	return proxy.ProxyFunc()
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 func resolveOne(ctx context.Context, w *playbooks.World, ref string) (secret.Value, error) {

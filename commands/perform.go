@@ -30,6 +30,7 @@ type runDocument struct {
 	ToVersion   *int              `json:"to_version,omitempty"`
 	Deployed    bool              `json:"deployed"`
 	Verified    any               `json:"verified"` // false, or its evidence
+	Proven      []string          `json:"proven,omitempty"`
 	Plan        []factDocument    `json:"plan,omitempty"`
 	Steps       []plan.StepRecord `json:"steps"`
 }
@@ -217,7 +218,15 @@ func (a *app) report(env config.Environment, p *plan.Plan, res plan.Result, err 
 		for _, write := range receiptsOf(res.Record, "write") {
 			a.sayWrite(write)
 		}
+		if retired := receiptOf(res.Record, "retire"); retired != nil && playbooks.Unchanged(retired) {
+			a.ui.Warn("no key was retired: the keys changed while data was re-encrypted")
+		} else if retired != nil {
+			a.sayWrite(retired)
+		}
 		a.sayDeploy(env, p, doc, why)
+		for _, what := range doc.Proven {
+			a.ui.Lead(ui.Good, "proven", ": %s", what)
+		}
 	}
 	return err
 }
@@ -234,8 +243,16 @@ func runDoc(r plan.Record) runDocument {
 		doc.FromVersion, doc.ToVersion = number(w["from"]), number(w["to"])
 		doc.Unchanged = playbooks.Unchanged(w)
 	}
+	if w := receiptOf(r, "retire"); w != nil && doc.FromVersion != nil {
+		doc.ToVersion = number(w["to"])
+	}
 	if r.State != plan.Done {
 		return doc
+	}
+	for _, s := range r.Steps {
+		if what := s.Receipt["proven"]; what != "" && s.State == plan.StepDone {
+			doc.Proven = append(doc.Proven, what)
+		}
 	}
 	doc.Deployed = len(receiptsOf(r, "deploy")) > 0
 	if v, ok := verified(r); ok {
@@ -244,28 +261,34 @@ func runDoc(r plan.Record) runDocument {
 	return doc
 }
 
-// verified puts the evidence of all verify steps together: the weakest of it,
-// and none where one step had none.
+// verified puts the evidence of all verify steps together: the weakest of it, or
+// the application's own answer where one step had none.
 func verified(r plan.Record) (verifiedDocument, bool) {
 	all := receiptsOf(r, "verify")
 	out := verifiedDocument{Services: []string{}}
 	for _, v := range all {
 		if v["evidence"] == "" {
-			return out, false
+			own := receiptOf(r, "prove")
+			return verifiedDocument{Evidence: own["evidence"], Services: []string{own["services"]}}, own["evidence"] != ""
 		}
 		if out.Evidence == "" || v["evidence"] != "process" {
 			out.Evidence = v["evidence"]
 		}
-		out.Services = append(out.Services, strings.Split(v["services"], ",")...)
+		for _, service := range strings.Split(v["services"], ",") {
+			if !slices.Contains(out.Services, service) {
+				out.Services = append(out.Services, service)
+			}
+		}
 	}
 	return out, len(all) > 0
 }
 
-// receiptsOf returns the receipts of the finished steps called id or id.COMPONENT.
+// receiptsOf returns the receipts of the finished steps called id, id.COMPONENT or
+// id:ROUND.
 func receiptsOf(r plan.Record, id string) []plan.Receipt {
 	var out []plan.Receipt
 	for _, s := range r.Steps {
-		if (s.ID == id || strings.HasPrefix(s.ID, id+".")) && s.State == plan.StepDone && s.Receipt != nil {
+		if (s.ID == id || strings.HasPrefix(s.ID, id+".") || strings.HasPrefix(s.ID, id+":")) && s.State == plan.StepDone && s.Receipt != nil {
 			out = append(out, s.Receipt)
 		}
 	}

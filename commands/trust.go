@@ -58,8 +58,13 @@ func grants(p *config.Project) []grant {
 			if r.Value.Reencrypt != "" {
 				all = append(all, grant{where + ".reencrypt", "command", r.Value.Reencrypt})
 			}
-			if r.Value.Probe != nil && r.Value.Probe.URL != "" {
-				all = append(all, grant{where + ".probe", "url", r.Value.Probe.URL})
+			if p := r.Value.Probe; p != nil {
+				if p.URL != "" {
+					all = append(all, grant{where + ".probe", "url", p.URL})
+				}
+				for _, u := range p.URLs {
+					all = append(all, grant{where + ".probe.urls." + u.Key, "url", u.Value})
+				}
 			}
 		}
 	}

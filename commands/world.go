@@ -18,9 +18,11 @@ import (
 	"envctl/playbooks"
 	"envctl/providers"
 	"envctl/providers/all"
+	"envctl/providers/command"
 	"envctl/providers/docker"
 	"envctl/providers/embedded"
 	"envctl/providers/onepassword"
+	"envctl/providers/probe"
 	"envctl/providers/vault"
 )
 
@@ -109,8 +111,21 @@ func (a *app) wire(file string) (*playbooks.World, error) {
 	w.Deployer = func(e config.Environment, component string) (providers.Deployer, error) {
 		return a.openDeployer(w, e, component)
 	}
+	w.Ask = func(ctx context.Context, q providers.Question) (int, error) {
+		return probe.New(probe.Config{Timeout: a.globals.timeout, Proxy: a.proxy()}).Ask(ctx, q)
+	}
+	w.Pause = pause
+	w.Jobs = jobs(sync.OnceValue(func() *command.Runner {
+		return command.NewRunner(command.Config{Dir: p.Root, Trusted: w.Trusted, Environ: a.childEnvironment(nil, false)})
+	}))
 	return w, nil
 }
+
+// jobs makes a runner of the project's programs when one is asked for.
+type jobs func() *command.Runner
+
+func (j jobs) Check(job providers.Job) error                    { return j().Check(job) }
+func (j jobs) Run(ctx context.Context, job providers.Job) error { return j().Run(ctx, job) }
 
 // memo opens each thing once.
 type memo[K comparable, V any] struct {

@@ -1,6 +1,7 @@
 package playbooks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -43,12 +44,20 @@ type Change struct {
 	// siblings stay. All else is check-and-set.
 	OneKey bool
 	Deploy bool // deploy and verify afterwards
+	// Read returns the version to write on, where that is not the one that the plan
+	// was made from.
+	Read reading
+	// ID is the write's step id, where it is not "write".
+	ID string
 	// Several says that the plan writes other paths too.
 	Several bool
 	// Keep says what happens to the old value, for the plan.
 	Facts []plan.Fact
 	// Lost is what to type when resume finds the write not made and its value gone.
 	Lost string
+	// Anew lets resume make a write that was not made on whatever is there now: it
+	// is as right on another version.
+	Anew bool
 	// Was says how the newest version was, when it was not live: deleted, destroyed.
 	Was string
 	// Again is the command that plans the same anew.
@@ -148,7 +157,10 @@ func (c Change) planOn(_ context.Context, w *World, store providers.Store, cur p
 			return nil, err
 		}
 	}
-	write := w.writeStep(c, store, fixed(cur), r.wrote)
+	if c.Read == nil {
+		c.Read = fixed(cur)
+	}
+	write := w.writeStep(c, store, c.Read, r.wrote)
 	p.Facts = append(p.Facts, r.facts...)
 	p.Steps = append(append(append(p.Steps, r.before...), write), r.after...)
 	if c.Extend != nil {
@@ -163,7 +175,8 @@ type rollouts struct {
 	before   []plan.Step // before the write
 	after    []plan.Step
 	facts    []plan.Fact
-	services []string // that are deployed
+	targets  []Target // that are deployed
+	services []string // all of theirs
 }
 
 // rollouts plans the deployment of every component that a write to the target's
@@ -191,9 +204,11 @@ func (w *World) rollouts(t Target, wrote *written, stage string) (rollouts, erro
 			return out, err
 		}
 		out.facts = append(out.facts, facts...)
-		wrote.components++
+		if wrote != nil {
+			wrote.components++
+		}
 		out.before, out.after = append(out.before, r.before), append(out.after, r.deploy, r.verify)
-		out.services = append(out.services, comp.Services...)
+		out.targets, out.services = append(out.targets, at), append(out.services, comp.Services...)
 	}
 	return out, nil
 }
@@ -224,7 +239,7 @@ func (c Change) stepID() string {
 	if c.Several {
 		return "write." + c.Component
 	}
-	return "write"
+	return cmp.Or(c.ID, "write")
 }
 
 // reading returns the version of a path that a write is made on.

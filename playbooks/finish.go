@@ -10,12 +10,16 @@ import (
 	"envctl/providers"
 )
 
-// Finish plans the end of an overlap: the previous value is removed, when the
-// overlap that the recipe promises has passed.
+// Finish plans the end of a rotation: the previous value is removed, when the
+// overlap that the recipe promises has passed; of a key that encrypts data, when
+// all of it was encrypted again.
 func (w *World) Finish(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
 	op := "finish the rotation of " + r.Recipe.Variable
-	if r.Recipe.Previous == "" {
+	if r.Recipe.Previous == "" && !r.fernet() {
 		return nil, fault.New(fault.Usage, op, "its recipe has no previous variable", "nothing to retire")
+	}
+	if err := w.needsTrust(op, r.Recipe); err != nil {
+		return nil, err
 	}
 	store, err := w.Store(t.Environment)
 	if err != nil {
@@ -24,6 +28,10 @@ func (w *World) Finish(ctx context.Context, t Target, r Rotation) (*plan.Plan, e
 	cur, err := w.current(ctx, store, t)
 	if err != nil {
 		return nil, err
+	}
+	ro := rotating{w: w, t: t, r: r, store: store, cur: cur}
+	if r.fernet() {
+		return w.finishPlan(ctx, ro)
 	}
 	if !cur.Values[r.Recipe.Previous].IsSet() {
 		return nil, fault.Newf(fault.NotFound, op, "look with envctl history "+r.Recipe.Variable+t.on(), "%s has no %s: nothing to retire", cur.Path, r.Recipe.Previous)
@@ -35,14 +43,14 @@ func (w *World) Finish(ctx context.Context, t Target, r Rotation) (*plan.Plan, e
 	if err := tooEarly(w.Now(), since, r); err != nil {
 		return nil, err
 	}
-	return w.finishPlan(ctx, t, r)
+	return w.finishPlan(ctx, ro)
 }
 
-func (w *World) finishPlan(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
-	store, err := w.Store(t.Environment)
-	if err != nil {
-		return nil, err
+func (w *World) finishPlan(ctx context.Context, ro rotating) (*plan.Plan, error) {
+	if ro.r.fernet() {
+		return w.finishFernet(ctx, ro)
 	}
+	t, r, store := ro.t, ro.r, ro.store
 	change := Change{
 		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: []string{r.Recipe.Previous}, ReadBack: true,
 		Args:  map[string]string{"name": r.Name, "finish": "true"},
@@ -58,8 +66,17 @@ func (w *World) finishPlan(ctx context.Context, t Target, r Rotation) (*plan.Pla
 			}
 			return tooEarly(after.Created, since, r)
 		},
+		Extend: func(p *plan.Plan, d rollouts) error {
+			ro.proving(p, d, "a token of the current key is accepted there, and one of the retired key no longer", func(before, after providers.Bundle) []bearer {
+				return []bearer{
+					{"new", "the current key", after.Values[r.Recipe.Variable], true, "is accepted"},
+					{"old", "the retired key", before.Values[r.Recipe.Previous], false, "no longer is"},
+				}
+			})
+			return nil
+		},
 	}
-	return change.Plan(ctx, w)
+	return ro.stubbed(change).planOn(ctx, w, store, ro.cur)
 }
 
 // tooEarly refuses to retire before the overlap that began at since is over.

@@ -175,32 +175,11 @@ func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) 
 		}
 		return w.rebuildRollback(ctx, t, providers.Version(n), h.Args["created"])
 	case "rotate":
-		return w.rebuildRotate(ctx, t, rest, h.Args["finish"] == "true")
+		return w.rebuildRotate(ctx, t, rest, h)
 	case "deploy":
 		return w.Deploy(ctx, t)
 	}
 	return nil, fault.Newf(fault.Invalid, "rebuild "+h.Playbook, "use the envctl version that made the run: "+h.Version, "this version knows no such playbook")
-}
-
-// rebuildRotate makes a rotation's plan again. What a new rotation would refuse
-// is refused when the step is done again, so that undo needs none of it.
-func (w *World) rebuildRotate(ctx context.Context, t Target, name string, finish bool) (*plan.Plan, error) {
-	_, r, unknown := w.FindRotation(name, t.Component)
-	if unknown == nil && finish {
-		return w.finishPlan(ctx, t, r)
-	}
-	r.Name = name
-	change := w.rotation(t, r)
-	change.Make = func(now providers.Bundle) (providers.Patch, error) {
-		if unknown != nil {
-			return nil, unknown
-		}
-		if _, err := w.rotationFacts(t, r, now); err != nil {
-			return nil, err
-		}
-		return r.patch(w, now)
-	}
-	return change.Plan(ctx, w)
 }
 
 func (w *World) rebuildRollback(ctx context.Context, t Target, to providers.Version, created string) (*plan.Plan, error) {

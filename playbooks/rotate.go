@@ -3,6 +3,7 @@ package playbooks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"envctl/internal/config"
@@ -104,7 +105,8 @@ func generatorNames() []string {
 }
 
 // Rotate plans the rotation of one secret: generate, write on the version that
-// was read with the old value kept where the recipe says so, deploy, verify.
+// was read with the old value kept where the recipe says so, deploy, verify, and
+// prove what the recipe has a proof for.
 func (w *World) Rotate(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
 	store, err := w.Store(t.Environment)
 	if err != nil {
@@ -118,21 +120,79 @@ func (w *World) Rotate(ctx context.Context, t Target, r Rotation) (*plan.Plan, e
 	if err != nil {
 		return nil, err
 	}
-	change := w.rotation(t, r)
+	change := w.rotation(rotating{w: w, t: t, r: r, store: store, cur: cur})
 	change.Facts = facts
 	return change.planOn(ctx, w, store, cur)
 }
 
+// rebuildRotate makes a rotation's plan again. What a new rotation would refuse
+// is refused when the step is done again, so that undo needs none of it.
+func (w *World) rebuildRotate(ctx context.Context, t Target, name string, h plan.Header) (*plan.Plan, error) {
+	_, r, unknown := w.FindRotation(name, t.Component)
+	if unknown != nil { // undo still has to know what must not get lost
+		r = Rotation{Recipe: config.Recipe{Variable: h.Args["variable"], Ring: h.Args["encrypts"] == "ring"}}
+		if h.Args["encrypts"] != "" {
+			r.Generator, _ = secret.FindGenerator("fernet")
+		}
+	}
+	r.Name = name
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return nil, err
+	}
+	cur, err := w.current(ctx, store, t)
+	if err != nil {
+		return nil, err
+	}
+	ro := rotating{w: w, t: t, r: r, store: store, cur: cur, rebuilt: &h}
+	if unknown == nil && h.Args["finish"] == "true" {
+		return w.finishPlan(ctx, ro)
+	}
+	change := w.rotation(ro)
+	make := change.Make
+	change.Make = func(now providers.Bundle) (providers.Patch, error) {
+		if unknown != nil {
+			return nil, unknown
+		}
+		if _, err := w.rotationFacts(t, r, now); err != nil {
+			return nil, err
+		}
+		return make(now)
+	}
+	return change.planOn(ctx, w, store, cur)
+}
+
+// rotating is a rotation at work: where, on what, and, for a run that is made
+// again, what its journal says.
+type rotating struct {
+	w       *World
+	t       Target
+	r       Rotation
+	store   providers.Store
+	cur     providers.Bundle // as it was read while planning
+	rebuilt *plan.Header
+}
+
+// wants tells whether the plan has a step: for the first time when it is needed,
+// made again when the journal has it.
+func (ro rotating) wants(id string, needed bool) bool {
+	if ro.rebuilt == nil {
+		return needed
+	}
+	return slices.ContainsFunc(ro.rebuilt.Steps, func(s plan.StepName) bool { return s.ID == id })
+}
+
 // rotation is the change that a rotation makes.
-func (w *World) rotation(t Target, r Rotation) Change {
+func (w *World) rotation(ro rotating) Change {
+	t, r := ro.t, ro.r
 	v := r.Recipe.Variable
 	keys := []string{v}
-	if r.Recipe.Previous != "" && !r.Recipe.Ring {
-		keys = append(keys, r.Recipe.Previous)
+	if hold := r.hold(); hold != "" {
+		keys = append(keys, hold)
 	}
-	return Change{
+	c := Change{
 		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: keys, ReadBack: true,
-		Args:  map[string]string{"name": r.Name},
+		Args:  map[string]string{"name": r.Name, "variable": v, "encrypts": r.encrypts()},
 		Again: "envctl rotate " + r.Name + t.on(),
 		Make:  func(now providers.Bundle) (providers.Patch, error) { return r.patch(w, now) },
 		Check: func(_ context.Context, before, after providers.Bundle) error {
@@ -142,6 +202,73 @@ func (w *World) rotation(t Target, r Rotation) Change {
 			return nil
 		},
 	}
+	c.Extend = ro.extendJWT
+	if r.fernet() {
+		c.Extend = ro.extendFernet
+		c.PutBack, c.PutBackDone = ro.putBack, ro.putBackDone
+	}
+	return ro.stubbed(c)
+}
+
+// stubbed lets a plan that is made again have the steps that its journal has,
+// whatever became of the recipe: undo goes past them.
+func (ro rotating) stubbed(c Change) Change {
+	extend := c.Extend
+	c.Extend = func(p *plan.Plan, r rollouts) error {
+		if extend != nil {
+			if err := extend(p, r); err != nil || ro.rebuilt == nil {
+				return err
+			}
+		}
+		if ro.rebuilt == nil {
+			return nil
+		}
+		for _, name := range ro.rebuilt.Steps {
+			if slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.ID == name.ID }) {
+				continue
+			}
+			stub := plan.Step{
+				ID: name.ID, Title: name.Title, Risk: plan.Reads,
+				Do: func(context.Context, *plan.Page) (plan.Receipt, error) {
+					return nil, fault.New(fault.Refused, p.Playbook, "the recipe has changed since the run began", "bring envctl.yaml back to where it was, then envctl resume, or envctl undo")
+				},
+				Undo: func(context.Context, plan.Receipt) error { return nil },
+			}
+			if name.ID == stepReencrypt {
+				stub.Risk, stub.Undo = plan.Irreversible, nil
+			}
+			p.Steps = append(p.Steps, stub)
+		}
+		return nil
+	}
+	return c
+}
+
+// hold is the key that keeps the old value: the recipe's previous, or where a
+// single Fernet key waits for its data to be re-encrypted; "" for none.
+func (r Rotation) hold() string {
+	switch {
+	case r.Recipe.Ring:
+		return ""
+	case r.Recipe.Previous == "" && r.fernet():
+		return r.Recipe.Variable + "_PREVIOUS"
+	}
+	return r.Recipe.Previous
+}
+
+// fernet tells whether the value encrypts data, so that an old key is needed as
+// long as there is some.
+func (r Rotation) fernet() bool { return r.Recipe.Ring || r.Generator.Name == "fernet" }
+
+// encrypts says how a value is used that encrypts data: as one key or as a ring.
+func (r Rotation) encrypts() string {
+	switch {
+	case r.Recipe.Ring:
+		return "ring"
+	case r.fernet():
+		return "key"
+	}
+	return ""
 }
 
 // rotationFacts says what a rotation of the value there is will do, or refuses it.
@@ -156,27 +283,10 @@ func (w *World) rotationFacts(t Target, r Rotation, cur providers.Bundle) ([]pla
 			"%s has no %s", cur.Path, v)
 	}
 	facts := []plan.Fact{{Label: "generate", Text: r.Generator.Name + " for " + v}}
-	fernet := r.Generator.Name == "fernet"
 	switch {
-	case r.Recipe.Ring:
-		ring, err := secret.ParseRing(cur.Values[v])
-		if err != nil {
-			return nil, fault.Wrap(err, fault.Invalid, op, fmt.Sprintf("look at it with envctl get %s%s --reveal", v, t.on()))
-		}
-		keep := r.keep()
-		stay := min(len(ring), keep-1)
-		facts = append(facts, plan.Fact{Label: "ring", Text: fmt.Sprintf("the new key first, %d old kept, %d retired", stay, len(ring)-stay)})
-		if gone := len(ring) - stay; gone > 0 {
-			facts = append(facts, plan.Fact{Label: "lost", Text: "data still encrypted with a retired key can never be read again"})
-		}
-		if stay == 0 {
-			return nil, fault.New(fault.Refused, op, "keeps no old key, so everything encrypted so far would be lost", "set keep: 2 in the recipe")
-		}
-	case fernet && r.Recipe.Reencrypt != "":
-		return nil, fault.New(fault.Refused, op, "replacing a single Fernet key needs its reencrypt command, which this version does not run yet", "make it a ring (ring: true, keep: 2)")
-	case fernet:
-		return nil, fault.New(fault.Refused, op, "a single Fernet key cannot be replaced without re-encryption: everything encrypted so far would be lost",
-			"make it a ring (ring: true, keep: 2), or give the recipe a reencrypt command")
+	case r.fernet():
+		more, err := w.fernetFacts(t, r, cur)
+		return append(facts, more...), err
 	case r.Recipe.Previous != "":
 		text := "the old value stays valid in " + r.Recipe.Previous
 		if r.Recipe.Overlap.Duration > 0 {
@@ -188,12 +298,6 @@ func (w *World) rotationFacts(t Target, r Rotation, cur providers.Bundle) ([]pla
 		}
 	case r.Generator.Name == "jwt":
 		facts = append(facts, plan.Fact{Label: "ends", Text: "every session: the recipe has no previous variable, so no token made so far stays valid"})
-	}
-	if r.Recipe.Probe != nil {
-		facts = append(facts, plan.Fact{Label: "not run", Text: "the recipe's probe: this version does not make it; the running processes are read instead"})
-	}
-	if r.Recipe.Reencrypt != "" {
-		facts = append(facts, plan.Fact{Label: "not run", Text: "the recipe's reencrypt command: run it yourself before the next rotation"})
 	}
 	return facts, nil
 }
@@ -210,15 +314,15 @@ func (r Rotation) patch(w *World, now providers.Bundle) (providers.Patch, error)
 	switch {
 	case r.Recipe.Ring:
 		ring, err := secret.PrependKey(old, fresh)
-		if err == nil {
+		if err == nil && r.Recipe.Reencrypt == "" { // else only what was re-encrypted is retired
 			ring, _, err = secret.RetireKeys(ring, r.keep())
 		}
 		if err != nil {
 			return nil, fault.Wrap(err, fault.Invalid, "rotate "+v, "")
 		}
 		patch[v] = ring
-	case r.Recipe.Previous != "":
-		patch[r.Recipe.Previous] = old
+	case r.hold() != "":
+		patch[r.hold()] = old
 	}
 	if patch[v].Equal(old) {
 		return nil, fault.Newf(fault.Internal, "rotate "+v, "", "the generator %s gave the old value again", r.Generator.Name)
@@ -234,12 +338,85 @@ func (r Rotation) keep() int {
 	return 2
 }
 
-// needsTrust refuses a recipe with commands or URLs of a file nobody trusted,
-// and says which of them this version does not use.
+// needsTrust refuses a recipe with commands or URLs of a file nobody trusted.
 func (w *World) needsTrust(op string, r config.Recipe) error {
 	if (r.Reencrypt != "" || r.Probe != nil) && !w.Trusted {
 		return fault.New(fault.Refused, op, "its recipe names a command or a URL, and "+config.FileName+" as it is now is not trusted",
 			"read the file, then run envctl trust")
 	}
 	return nil
+}
+
+// extendJWT proves the rotation of a signing key by the recipe's probe.
+func (ro rotating) extendJWT(p *plan.Plan, d rollouts) error {
+	v, previous := ro.r.Recipe.Variable, ro.r.Recipe.Previous
+	then := "no longer: every session has ended"
+	if previous != "" {
+		then = "still is"
+	}
+	ro.proving(p, d, "a token of the new key is accepted there, and one of the old key "+then, func(before, after providers.Bundle) []bearer {
+		fresh := bearer{"new", "the new key", after.Values[v], true, "is accepted"}
+		if previous != "" {
+			return []bearer{fresh, {"old", "the old key", after.Values[previous], true, "still is"}}
+		}
+		return []bearer{fresh, {"old", "the old key", before.Values[v], false, "no longer is"}}
+	})
+	return nil
+}
+
+// proving puts the recipe's probe around a plan's write; who says whose tokens are
+// tried when it is made.
+func (ro rotating) proving(p *plan.Plan, d rollouts, then string, who func(before, after providers.Bundle) []bearer) {
+	probe, why := ro.w.probing(ro.t, ro.r)
+	if probe != nil && len(d.after) == 0 {
+		probe, why = nil, "nothing is deployed here, so the application has the keys only later"
+	}
+	if probe == nil {
+		if why != "" {
+			p.Facts = append(p.Facts, plan.Fact{Label: "not probed", Text: why})
+		}
+		return
+	}
+	p.Facts = append(p.Facts,
+		plan.Fact{Label: "probe", Text: probe.shown() + ": first, a token of the key in use is accepted and one of a random key is not"},
+		plan.Fact{Label: "prove", Text: "at the end, " + then})
+	ro.insert(p, d, probe.beforeStep(ro.cur.Values[ro.r.Recipe.Variable]), probe.proveStep(d.services, func(ctx context.Context) ([]bearer, string, error) {
+		before, after, err := ro.written(ctx, d.wrote)
+		if err != nil {
+			return nil, "", err
+		}
+		all, untried := who(before, after), ""
+		for _, b := range all {
+			if !b.key.IsSet() {
+				untried = fmt.Sprintf("; one of %s was not tried: version %d is gone", b.words, after.Version-1)
+			}
+		}
+		return slices.DeleteFunc(all, func(b bearer) bool { return !b.key.IsSet() }), untried, nil
+	}))
+}
+
+// insert puts one step before the plan's write and the others at its end.
+func (ro rotating) insert(p *plan.Plan, d rollouts, before plan.Step, after ...plan.Step) {
+	p.Steps = append(slices.Insert(p.Steps, len(d.before), before), after...)
+}
+
+// written returns the version that the plan's write made and the one it was made
+// on, which is empty where the store has dropped it.
+func (ro rotating) written(ctx context.Context, wrote *written) (before, after providers.Bundle, err error) {
+	to := versionOf(wrote.receipt, fieldTo)
+	path := ro.w.Path(ro.t)
+	if to == 0 || Unchanged(wrote.receipt) {
+		return before, after, fault.Newf(fault.Internal, "prove the rotation of "+ro.r.Recipe.Variable, "", "nothing is known of the write to %s", path)
+	}
+	if after, err = ro.store.Read(ctx, path, to); err != nil {
+		return before, after, err
+	}
+	if ro.cur.Version == to-1 && stamp(ro.cur.Created) == wrote.receipt[fieldCreated] {
+		return ro.cur, after, nil
+	}
+	before, err = ro.store.Read(ctx, path, to-1)
+	if fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
+		before, err = providers.Bundle{Path: path}, nil
+	}
+	return before, after, err
 }

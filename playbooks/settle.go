@@ -108,7 +108,7 @@ func (c Change) settle(ctx context.Context, w *World, page *plan.Page, store pro
 		}
 		return prior, nil
 	}
-	if to > 0 || c.Lost == "" && (cur.Version != from || stamp(cur.Created) != prior[fieldCreated]) {
+	if !c.Anew && (to > 0 || c.Lost == "" && (cur.Version != from || stamp(cur.Created) != prior[fieldCreated])) {
 		hint := "look with " + c.history()
 		if c.Again != "" {
 			hint = "run " + c.Again + " again to plan from the new version"

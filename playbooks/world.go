@@ -37,8 +37,20 @@ type World struct {
 	Policies func(e config.Environment) (providers.Policies, error)
 	// OperatorKey is the operator's own fingerprint key.
 	OperatorKey func() (secret.Key, error)
+	// Ask makes one request and returns the status of its answer. Pause waits, or
+	// less long where ctx ends.
+	Ask   func(ctx context.Context, q providers.Question) (int, error)
+	Pause func(ctx context.Context, d time.Duration)
+	// Jobs runs the programs that the project file names.
+	Jobs Jobs
 	// Resolve turns op:// references into values, all in one go.
 	Resolve func(ctx context.Context, refs []string) (map[string]secret.Value, error)
+}
+
+// Jobs runs programs of the project; Check refuses one that could not be started.
+type Jobs interface {
+	Check(j providers.Job) error
+	Run(ctx context.Context, j providers.Job) error
 }
 
 // Target is one component of one environment.

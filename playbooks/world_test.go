@@ -49,6 +49,7 @@ SECRET_KEY_PREVIOUS={{ .Data.data.SECRET_KEY_PREVIOUS }}
 {{- end }}
 TOKEN={{ or .Data.data.TOKEN "none" }}
 RING={{ or .Data.data.RING "none" }}
+SINGLE={{ or .Data.data.SINGLE "none" }}
 PLAIN={{ or .Data.data.PLAIN "none" }}
 {{- end }}
 `
@@ -165,6 +166,7 @@ type fleet struct {
 	wrapped            bool // pid 1 keeps older values than its child
 	releases           int
 	looked             func() // called when the containers are looked at
+	began              func(b *box)
 }
 
 func (f *fleet) Describe() string { return "test fleet" }
@@ -196,6 +198,9 @@ func (f *fleet) Deploy(ctx context.Context, r providers.Release) (providers.Depl
 			b.wrapper = old.env
 		}
 		f.boxes[s.Container] = b
+		if f.began != nil {
+			f.began(b)
+		}
 	}
 	f.mu.Unlock()
 	f.point("after the deploy")
@@ -265,6 +270,7 @@ type lab struct {
 	fleet *fleet
 	clock *clock
 	eng   *plan.Engine
+	app   *app
 }
 
 // newLab makes a project in dir, with values in every path named.
@@ -295,6 +301,8 @@ func labOf(p *config.Project) *lab {
 		fleet: &fleet{now: c.now, boxes: map[string]*box{}, point: nothing},
 		clock: c,
 	}
+	l.app = &app{lab: l}
+	l.fleet.began = l.app.write
 	l.World = l.on(p)
 	l.eng = &plan.Engine{Dir: filepath.Join(p.Root, "state"), Root: p.Root, Version: "test", Now: c.now, Rand: &counter{seed: 9}, FS: &plantest.Disk{}}
 	return l
@@ -313,6 +321,7 @@ func (l *lab) on(p *config.Project) *playbooks.World {
 			}
 			return l.fleet, nil
 		},
+		Ask: l.app.ask, Pause: func(_ context.Context, d time.Duration) { l.clock.move(d) }, Jobs: l.app,
 		OperatorKey: func() (secret.Key, error) { return secret.NewKey([]byte("operator")), nil },
 	}
 }

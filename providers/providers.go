@@ -248,6 +248,22 @@ type Process struct {
 	Err     error
 }
 
+// Question is one GET request that carries a secret in a header.
+type Question struct {
+	URL    string // https, or http on loopback
+	Header string
+	Value  secret.Value
+}
+
+// Job is one run of a program that the project file names and that is no
+// deployment: it reads what it needs from its environment.
+type Job struct {
+	Op                              string // what it is run for, for errors
+	Command                         string // as envctl.yaml has it
+	Project, Environment, Component string
+	Values                          map[string]secret.Value // its variables
+}
+
 // LogOptions chooses what of a container's output is wanted.
 type LogOptions struct {
 	Tail   int // lines; 0: all

@@ -161,6 +161,12 @@ func (d decoder) value(n *yaml.Node, v reflect.Value, where string, depth int) e
 		}
 		return nil
 	}
+	if claim, ok := v.Addr().Interface().(*Claim); ok {
+		if err := claim.decode(n, false); err != nil {
+			return d.bad(n, "%s: %v", where, err)
+		}
+		return nil
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		return d.mapping(n, where, func(k, val *yaml.Node, path string) error {

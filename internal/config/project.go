@@ -85,25 +85,6 @@ type Component struct {
 	Rotate   Map[Recipe]       `yaml:"rotate" doc:"rotation recipes by name"`
 }
 
-// Recipe says how a secret is rotated.
-type Recipe struct {
-	Variable  string   `yaml:"variable" doc:"the variable that holds the current value"`
-	Previous  string   `yaml:"previous" doc:"the variable that keeps the old value while both are accepted"`
-	Overlap   Duration `yaml:"overlap" doc:"how long both are accepted, e.g. 24h"`
-	Every     Duration `yaml:"every" doc:"how old the value may become, e.g. 90d"`
-	Ring      bool     `yaml:"ring" doc:"the variable is a ring, newest first, separated by commas"`
-	Keep      int      `yaml:"keep" doc:"how many keys of the ring stay"`
-	Reencrypt string   `yaml:"reencrypt" doc:"the command that re-encrypts data with the newest key; runs only when trusted"`
-	Probe     *Probe   `yaml:"probe" doc:"a request that proves the new value; made only when trusted"`
-}
-
-// Probe is a request that proves a value works.
-type Probe struct {
-	URL    string `yaml:"url" doc:"where to ask"`
-	Header string `yaml:"header" doc:"the header that carries the token"`
-	Expect int    `yaml:"expect" doc:"the status that means accepted"`
-}
-
 // NamingConfig is the file's naming section.
 type NamingConfig struct {
 	Underscore string `yaml:"underscore" doc:"what a _ of the project's name becomes in container names" enum:"keep,dash"`
@@ -246,8 +227,8 @@ func (p *Project) check(file string, lines lines) error {
 			}
 		}
 		for _, r := range c.Value.Rotate {
-			if r.Value.Variable == "" {
-				return bad(where+".rotate."+r.Key, "recipe %s names no variable", r.Key)
+			if at, err := r.Value.check(); err != nil {
+				return bad(strings.TrimSuffix(where+".rotate."+r.Key+"."+at, "."), "recipe %s %v", r.Key, err)
 			}
 		}
 	}

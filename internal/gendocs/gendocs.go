@@ -260,6 +260,9 @@ func describe(t reflect.Type) map[string]any {
 	switch {
 	case t == reflect.TypeFor[config.Duration]():
 		return map[string]any{"type": "string", "pattern": "^[0-9.]+(d|[a-z0-9.]*[hms])$"}
+	case t == reflect.TypeFor[config.Claim]():
+		scalar := []any{"string", "number", "boolean"}
+		return map[string]any{"type": append(scalar[:3:3], "array"), "items": map[string]any{"type": scalar}}
 	case t.Kind() == reflect.Pointer:
 		return describe(t.Elem())
 	case t.Kind() == reflect.Struct:

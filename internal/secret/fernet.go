@@ -71,6 +71,26 @@ func PrependKey(ring, key Value) (Value, error) {
 	return joined, nil
 }
 
+// AppendKey returns ring with key as its oldest: it still decrypts and encrypts
+// nothing. A key that the ring has changes nothing.
+func AppendKey(ring, key Value) (Value, error) {
+	keys, err := ParseRing(ring)
+	if err != nil {
+		return Value{}, err
+	}
+	if _, err := ParseRing(key); err != nil {
+		return Value{}, err
+	}
+	for _, k := range keys {
+		if k.Equal(key) {
+			return ring, nil
+		}
+	}
+	joined := joinRing(append(keys, key))
+	_, err = ParseRing(joined)
+	return joined, err
+}
+
 // RetireKeys returns ring with only its keep newest keys, and how many went.
 // Call it only after everything was encrypted again with the newest.
 func RetireKeys(ring Value, keep int) (Value, int, error) {

@@ -96,13 +96,19 @@ func New(c Config) (*Deployer, error) {
 	if !filepath.IsAbs(c.Dir) || c.Now == nil {
 		return nil, fault.New(fault.Internal, op, "want an absolute folder and a clock", "")
 	}
-	argv := strings.Fields(c.Command)
-	if len(argv) == 0 || strings.ContainsAny(c.Command, "\"'`$&|;<>(){}*?~\\") || strings.ContainsFunc(c.Command, unicode.IsControl) {
-		return nil, fault.New(fault.Invalid, op, "the command is a program and its arguments: no shell reads its quotes, variables or pipes",
-			"put them into a script and name that in envctl.yaml: deploy: {kind: command, command: ./deploy.sh}")
-	}
+	argv, err := split(c.Command, op, "deploy: {kind: command, command: ./deploy.sh}")
 	c.Timeout = cmp.Or(c.Timeout, 10*time.Minute)
-	return &Deployer{c: c, argv: argv}, nil
+	return &Deployer{c: c, argv: argv}, err
+}
+
+// split takes a command apart at blanks: no shell reads it.
+func split(command, op, better string) ([]string, error) {
+	argv := strings.Fields(command)
+	if len(argv) == 0 || strings.ContainsAny(command, "\"'`$&|;<>(){}*?~\\") || strings.ContainsFunc(command, unicode.IsControl) {
+		return nil, fault.New(fault.Invalid, op, "the command is a program and its arguments: no shell reads its quotes, variables or pipes",
+			"put them into a script and name that in envctl.yaml: "+better)
+	}
+	return argv, nil
 }
 
 // Describe names the command, e.g. "the command ./deploy.sh". It runs nothing.
@@ -151,7 +157,7 @@ func (d *Deployer) Deploy(ctx context.Context, r providers.Release) (providers.D
 	if err := rollout.Check(r); err != nil {
 		return providers.Deployment{}, err
 	}
-	program, err := d.program()
+	program, err := find(d.argv[0], d.c.Dir, d.c.Environ)
 	if err != nil {
 		return providers.Deployment{}, fault.Newf(fault.NotFound, op, "correct deploy: {command} in envctl.yaml, then run envctl trust", "there is no program %s that can be run", d.argv[0])
 	}
@@ -178,16 +184,15 @@ func (d *Deployer) Deploy(ctx context.Context, r providers.Release) (providers.D
 	return providers.Deployment{ID: id, Started: began}, err
 }
 
-// program finds what is run: never in the working directory by a bare name.
-func (d *Deployer) program() (string, error) {
-	name := d.argv[0]
+// find returns what is run: never in the working directory by a bare name.
+func find(name, dir string, environ []string) (string, error) {
 	switch {
 	case filepath.IsAbs(name):
 		return exec.LookPath(name)
 	case strings.Contains(name, "/"):
-		return exec.LookPath(filepath.Join(d.c.Dir, filepath.FromSlash(name)))
+		return exec.LookPath(filepath.Join(dir, filepath.FromSlash(name)))
 	}
-	for _, line := range d.c.Environ {
+	for _, line := range environ {
 		if path, ok := strings.CutPrefix(line, "PATH="); ok {
 			return docker.LookPath(name, path)
 		}
@@ -197,13 +202,14 @@ func (d *Deployer) program() (string, error) {
 
 // environment is the script's: the operator's, less what is envctl's own.
 func (d *Deployer) environment(r providers.Release) []string {
-	var env []string
-	for _, line := range d.c.Environ {
-		if name, _, _ := strings.Cut(line, "="); !own(name) {
-			env = append(env, line)
-		}
-	}
-	return append(env, "ENVCTL_PROJECT="+r.Project, "ENVCTL_ENVIRONMENT="+r.Environment, "ENVCTL_COMPONENT="+r.Component, providers.MarkerVariable+"="+r.Marker)
+	return append(scrubbed(d.c.Environ), "ENVCTL_PROJECT="+r.Project, "ENVCTL_ENVIRONMENT="+r.Environment, "ENVCTL_COMPONENT="+r.Component, providers.MarkerVariable+"="+r.Marker)
+}
+
+func scrubbed(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(line string) bool {
+		name, _, _ := strings.Cut(line, "=")
+		return own(name)
+	})
 }
 
 // own tells whether a variable is one of envctl's settings or credentials.
@@ -260,13 +266,17 @@ func (d *Deployer) failed(r providers.Release, out *bounded, said *tail, err err
 		}
 	}
 	words = cmp.Or(words, rollout.LastLines(said.buf.String(), 4), "without a word")
-	end := err.Error() // "exit status 3", "signal: killed"
+	return fault.Newf(kind, rollout.Op(r), "correct what "+d.argv[0]+" complains of, then run envctl deploy "+r.Component+" --env "+r.Environment,
+		"%s %s: %s", d.argv[0], ended(err), rollout.Redact(words, r))
+}
+
+// ended says how a program ended: "exited with 3", "signal: killed".
+func ended(err error) string {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Exited() {
-		end = fmt.Sprintf("exited with %d", exit.ExitCode())
+		return fmt.Sprintf("exited with %d", exit.ExitCode())
 	}
-	return fault.Newf(kind, rollout.Op(r), "correct what "+d.argv[0]+" complains of, then run envctl deploy "+r.Component+" --env "+r.Environment,
-		"%s %s: %s", d.argv[0], end, rollout.Redact(words, r))
+	return err.Error()
 }
 
 // Wait waits for the containers where they are seen: the script has ended well
