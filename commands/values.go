@@ -50,7 +50,7 @@ func (a *app) getCommand() *cli.Command {
 			&cli.BoolFlag{Name: "raw", Usage: "print the bare value and nothing else, for pipes"},
 			revealFlag(), versionFlag(),
 		},
-		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.reading(1, 1, func(ctx context.Context, c *cli.Context) error {
 			key, raw, reveal := c.Args().First(), c.Bool("raw"), c.Bool("reveal")
 			w, t, err := a.readTarget(ctx, key)
 			if err != nil {

@@ -45,6 +45,7 @@ func TestEnumerationFindsPlantedFaults(t *testing.T) {
 	t.Parallel()
 	for name, plant := range map[string]func(*world){
 		"an fsync that does nothing":   func(w *world) { w.disk.Lying = true },
+		"a name that is not on disk":   func(w *world) { w.disk.Nameless = true },
 		"a Do that ignores its intent": func(w *world) { w.blind = true },
 		"an effect before its intent":  func(w *world) { w.eager = true },
 	} {

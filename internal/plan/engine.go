@@ -72,8 +72,8 @@ type Result struct {
 	Already bool
 }
 
-// Run carries out p. It journals and fsyncs every step before, during and
-// after. On an error of Do or Verify it undoes in reverse what the run did and
+// Run carries out p. It journals every step before, during and after; each intent
+// is on disk before its effect, each receipt before the next step. On an error of Do or Verify it undoes in reverse what the run did and
 // returns an error of the cause's kind, or Partial when something is left.
 // When ctx ends it finishes the step in hand and stops: Partial, or
 // Interrupted with no journal left when nothing had been changed. Other kinds:

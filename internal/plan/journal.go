@@ -44,19 +44,38 @@ func newID(now time.Time, random io.Reader) (string, error) {
 	return string(id), nil
 }
 
-// journal is a run's file, locked for as long as it is open. A record counts
-// when its fsync returned; after the first failure nothing is written any more.
+// journal is a run's file, locked for as long as it is open. After the first
+// failure nothing is written any more.
 type journal struct {
-	file File
-	path string
-	sum  string
-	size int64
-	lead string // a newline that a torn write still owes
-	err  error
+	file    File
+	path    string
+	syncDir func() error // makes the file's name durable; nil: it is
+	sum     string
+	size    int64
+	lead    string // a newline that a torn write still owes
+	err     error
 }
 
-// append writes r durably, or leaves the file as it was.
+// append writes r durably, and with it what was jotted down before.
 func (j *journal) append(r record) error {
+	if err := j.jot(r); err != nil {
+		return err
+	}
+	err := j.file.Sync()
+	if err == nil && j.syncDir != nil {
+		err = j.syncDir()
+		j.syncDir = nil
+	}
+	if err != nil {
+		j.err = diskError(err, "write the journal "+j.path)
+	}
+	return j.err
+}
+
+// jot writes r, or leaves the file as it was. Until the next append it outlives
+// this process, but not a power cut: it is for records that change nothing for a
+// reader who finds them missing.
+func (j *journal) jot(r record) error {
 	if j.err != nil {
 		return j.err
 	}
@@ -66,9 +85,6 @@ func (j *journal) append(r record) error {
 	}
 	if err == nil {
 		_, err = j.file.Write(append([]byte(j.lead), line...))
-		if err == nil {
-			err = j.file.Sync()
-		}
 		if err != nil {
 			// Whatever is left is a torn last line at worst, which readers pass over.
 			_ = j.file.Truncate(j.size)
@@ -83,7 +99,8 @@ func (j *journal) append(r record) error {
 	return nil
 }
 
-// create makes the journal of a new run, with its header on disk.
+// create makes the journal of a new run. Its header is on disk with the first
+// record that has to be: a run that died before has changed nothing.
 func (e *Engine) create(ctx context.Context, h Header, pid int, host string) (*journal, *state, error) {
 	dir := e.runs()
 	op := "create a journal in " + dir
@@ -96,7 +113,7 @@ func (e *Engine) create(ctx context.Context, h Header, pid int, host string) (*j
 			return nil, nil, err
 		}
 		h.ID, h.Format = id, format
-		j := &journal{path: e.path(id)}
+		j := &journal{path: e.path(id), syncDir: func() error { return e.fs().SyncDir(dir) }}
 		j.file, err = e.fs().Open(j.path, New)
 		if errors.Is(err, fs.ErrExist) {
 			continue
@@ -108,13 +125,10 @@ func (e *Engine) create(ctx context.Context, h Header, pid int, host string) (*j
 		st := &state{}
 		err = e.lockJournal(ctx, j)
 		if err == nil {
-			err = j.append(r)
+			err = j.jot(r)
 		}
 		if err == nil {
 			err = st.apply(r)
-		}
-		if err == nil {
-			err = diskError(e.fs().SyncDir(dir), op)
 		}
 		if err != nil {
 			return nil, nil, both(diskError(err, op), e.discard(j))

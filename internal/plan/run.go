@@ -54,12 +54,17 @@ func (e *Engine) start(ctx context.Context, p *Plan, j *journal, st *state) (r *
 	}
 }
 
-// append journals rec and only then takes it in.
-func (r *run) append(rec record) error {
+// append journals rec, durably, and only then takes it in.
+func (r *run) append(rec record) error { return r.journal(rec, (*journal).append) }
+
+// jot journals rec, to be durable with the next append, and takes it in.
+func (r *run) jot(rec record) error { return r.journal(rec, (*journal).jot) }
+
+func (r *run) journal(rec record, write func(*journal, record) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rec.At = r.e.Now().UTC()
-	if err := r.j.append(rec); err != nil {
+	if err := write(r.j, rec); err != nil {
 		return err
 	}
 	return r.st.apply(rec)
@@ -144,7 +149,7 @@ func (r *run) forward(ctx context.Context) error {
 // do does one step; its failure is journaled.
 func (r *run) do(s *Step) error {
 	st := r.st.step(s.ID)
-	if err := r.append(record{Type: recBegin, Step: s.ID}); err != nil {
+	if err := r.jot(record{Type: recBegin, Step: s.ID}); err != nil {
 		return err
 	}
 	page := &Page{run: r, step: s, cut: st.hasIntent}
@@ -171,7 +176,11 @@ func (r *run) do(s *Step) error {
 		err = fault.New(fault.Internal, "do "+s.ID, "the step did not journal its intent", "")
 	}
 	if err == nil {
-		if err := r.append(record{Type: recReceipt, Step: s.ID, Data: receipt}); err != nil {
+		write := r.append
+		if s.Verify == nil && s == &r.plan.Steps[len(r.plan.Steps)-1] {
+			write = r.jot // the run's end comes next, with nothing between
+		}
+		if err := write(record{Type: recReceipt, Step: s.ID, Data: receipt}); err != nil {
 			return err
 		}
 		if s.Verify != nil {

@@ -22,6 +22,8 @@ type Disk struct {
 	Full *int
 	// Lying makes Sync and SyncDir do nothing and return nil: a planted fault.
 	Lying bool
+	// Nameless makes SyncDir alone do nothing: another one.
+	Nameless bool
 
 	mu    sync.Mutex
 	nodes map[string]*node
@@ -217,7 +219,7 @@ func (d *Disk) SyncDir(dir string) error {
 	defer d.mu.Unlock()
 	return d.step("sync folder", 0, func(int) error {
 		for path, n := range d.nodes {
-			if filepath.Dir(path) == dir && !d.Lying {
+			if filepath.Dir(path) == dir && !d.Lying && !d.Nameless {
 				n.named = true
 			}
 		}
