@@ -25,6 +25,7 @@ func emitted(tmpl *layer.Template, name string) (v *layer.TemplateVariable, spre
 			out = &v
 		default:
 			out.HasDefault = out.HasDefault || v.HasDefault || v.Static
+			out.Needs = slices.Concat(out.Needs, v.Needs)
 			for _, in := range v.Inputs {
 				if !slices.ContainsFunc(out.Inputs, func(o layer.Input) bool { return o.Path == in.Path && o.Key == in.Key }) {
 					out.Inputs = append(out.Inputs, in)
@@ -34,7 +35,7 @@ func emitted(tmpl *layer.Template, name string) (v *layer.TemplateVariable, spre
 	}
 	if out == nil && len(tmpl.Spreads) > 0 {
 		s := tmpl.Spreads[0]
-		return &layer.TemplateVariable{Name: name, Line: s.Line, Column: s.Column, Inputs: []layer.Input{{Path: s.Path, Key: name}}, Conditional: layer.ByStore}, true
+		return &layer.TemplateVariable{Name: name, Line: s.Line, Column: s.Column, Inputs: []layer.Input{{Path: s.Path, Key: name}}, Needs: s.Needs, Conditional: layer.ByStore}, true
 	}
 	return out, false
 }

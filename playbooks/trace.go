@@ -109,6 +109,7 @@ type tracing struct {
 	template *layer.TemplateVariable // nil: the template does not emit it, or there is none
 	spread   bool                    // it is emitted only as one of all keys of a path
 	rendered *Rendered
+	reader   *tolerant // the store, as it is read here
 	storeErr error
 }
 
@@ -302,22 +303,29 @@ func (tr *tracing) store(ctx context.Context) []SourceRow {
 		tr.storeErr = err
 		return []SourceRow{failed("store", location, err)}
 	}
-	rendered, err := tr.w.Render(ctx, store, tr.t, nil)
+	tr.reader = &tolerant{Reader: store}
+	rendered, err := tr.w.Render(ctx, tr.reader, tr.t, nil)
+	if err == nil && tr.template == nil && !slices.ContainsFunc(rendered.Inputs, func(b providers.Bundle) bool { return b.Path == tr.w.Path(tr.t) }) {
+		b, _ := tr.reader.Read(ctx, tr.w.Path(tr.t), providers.Latest) // what it comes to is asked next
+		rendered.Inputs = append(rendered.Inputs, b)
+	}
+	if err == nil {
+		var p naming.Path
+		if p, err = tr.unread(); err != nil {
+			location = mount + "/" + p.String()
+		}
+		if err != nil && tr.template == nil && tr.layers.Template != nil {
+			tr.rendered = rendered // the template does without it, whatever the path holds
+			return []SourceRow{failed("store", location, err)}
+		}
+	}
 	if err != nil {
 		tr.storeErr = err
 		return []SourceRow{failed("store", location, err)}
 	}
 	tr.rendered = rendered
 	if tr.template == nil {
-		own := tr.w.Path(tr.t)
-		if !slices.ContainsFunc(rendered.Inputs, func(b providers.Bundle) bool { return b.Path == own }) {
-			b, err := store.Read(ctx, own, providers.Latest)
-			if err != nil && !fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
-				return []SourceRow{failed("store", location, err)}
-			}
-			rendered.Inputs = append(rendered.Inputs, b)
-		}
-		return []SourceRow{tr.keyRow(own, tr.variable, "")}
+		return []SourceRow{tr.keyRow(tr.w.Path(tr.t), tr.variable, "")}
 	}
 	out, isOut := rendered.Variables[tr.variable]
 	var rows []SourceRow
@@ -486,16 +494,12 @@ func (tr *tracing) matchVersions(ctx context.Context, rows []SourceRow) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sourceLimit)
 	defer cancel()
-	store, err := tr.w.Store(tr.t.Environment)
-	if err != nil {
-		return
-	}
 	for v := version - 1; v > 0 && v > version-maxVersions && len(strangers) > 0; v-- {
-		old, err := tr.w.Render(ctx, store, tr.t, map[naming.Path]providers.Version{path: v})
+		old, err := tr.w.Render(ctx, tr.reader, tr.t, map[naming.Path]providers.Version{path: v})
+		if err == nil {
+			_, err = tr.unread()
+		}
 		if err != nil {
-			if fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
-				continue
-			}
 			return // the rows simply do not say which version they match
 		}
 		then, ok := old.Variables[tr.variable]

@@ -19,6 +19,8 @@ type analysis struct {
 	envs   []string
 	arms   []arm
 	conds  []Condition
+	needs  []string // the paths on which it depends that this place is reached, or what it says
+	always []string // the paths on which a variable's value may depend by an assignment in a branch
 	calls  []string // the templates being walked, against recursion
 	byPos  map[int]*TemplateVariable
 	states []state
@@ -68,7 +70,11 @@ func (t *Template) analyse() error {
 	}
 	for _, v := range a.byPos {
 		v.finish()
+		v.Needs = t.needed(append(v.Needs, a.always...))
 		t.Variables = append(t.Variables, *v)
+	}
+	for i := range t.Spreads {
+		t.Spreads[i].Needs = t.needed(append(t.Spreads[i].Needs, a.always...))
 	}
 	sort.Slice(t.Variables, func(i, j int) bool { return t.Variables[i].offset < t.Variables[j].offset })
 	sort.SliceStable(t.Paths, func(i, j int) bool {
@@ -171,6 +177,7 @@ func (a *analysis) branch(b *parse.BranchNode, dot value, inner func(value) valu
 	before, outer := slices.Clone(a.states), len(a.vars)
 	saved := slices.Clone(a.vars)
 	c := cond.condition()
+	defer a.needing(cond)()
 	if b.Type() == parse.NodeWith && cond.isSecret() || b.Type() == parse.NodeIf && cond.isSecret() {
 		// Without the secret, Vault Agent renders nothing: there is no other side.
 		a.list(b.List, inner(cond))
@@ -221,6 +228,7 @@ func (a *analysis) repeat(b *parse.BranchNode, dot value) {
 		set(0, key)
 		set(1, item)
 	}
+	defer a.needing(over)()
 	before := slices.Clone(a.states)
 	saved := slices.Clone(a.vars)
 	a.arms, a.conds = append(a.arms, arm{b.Pos, 0}), append(a.conds, ByStore)
@@ -236,6 +244,26 @@ func (a *analysis) repeat(b *parse.BranchNode, dot value) {
 	a.vars = a.vars[:mark]
 	after, a.states = a.states, after
 	a.merge(after)
+}
+
+// needing notes that what is walked until its result is called depends on v.
+func (a *analysis) needing(v value) func() {
+	mark := len(a.needs)
+	a.needs = append(a.needs, v.paths()...)
+	return func() { a.needs = a.needs[:mark] }
+}
+
+// reached notes on what it depends that the values the output is in the middle
+// of go on, or end, here.
+func (a *analysis) reached() {
+	if len(a.needs) == 0 {
+		return
+	}
+	for _, s := range a.states {
+		if s.phase == inValue {
+			s.v.Needs = append(s.v.Needs, a.needs...)
+		}
+	}
 }
 
 // merge adds states to the current ones, each once.
@@ -287,6 +315,7 @@ func (a *analysis) part(p part, pos int) {
 		a.text(p.text, pos, false)
 		return
 	}
+	a.reached()
 	for i := range a.states {
 		switch s := &a.states[i]; s.phase {
 		case inValue:
@@ -302,6 +331,7 @@ func (a *analysis) part(p part, pos int) {
 // expression there is known to write.
 func (a *analysis) text(s string, pos int, own bool) {
 	for s != "" {
+		a.reached()
 		line, rest, newline := strings.Cut(s, "\n")
 		for i := range a.states {
 			a.states[i] = a.piece(a.states[i], line, pos, own)
@@ -363,7 +393,7 @@ func (a *analysis) piece(s state, line string, pos int, own bool) state {
 		if s.keyed != "" && strings.TrimSpace(head) == "" {
 			at, column := a.t.lines.at(pos)
 			if !slices.ContainsFunc(a.t.Spreads, func(x Spread) bool { return x.Line == at && x.Path == s.keyed }) {
-				a.t.Spreads = append(a.t.Spreads, Spread{Path: s.keyed, Line: at, Column: column})
+				a.t.Spreads = append(a.t.Spreads, Spread{Path: s.keyed, Needs: append(slices.Clone(a.needs), s.keyed), Line: at, Column: column})
 			}
 			s.phase = inRest
 			return s
@@ -432,9 +462,10 @@ func startsLine(src string, pos int) bool {
 func (a *analysis) variable(name string, offset int) *TemplateVariable {
 	if v := a.byPos[offset]; v != nil {
 		v.Conditional = min(v.Conditional, a.condition())
+		v.Needs = append(v.Needs, a.needs...)
 		return v
 	}
-	v := &TemplateVariable{Name: name, offset: offset, arms: slices.Clone(a.arms), Conditional: a.condition()}
+	v := &TemplateVariable{Name: name, offset: offset, arms: slices.Clone(a.arms), Conditional: a.condition(), Needs: slices.Clone(a.needs)}
 	v.Line, v.Column = a.t.lines.at(offset)
 	a.byPos[offset] = v
 	return v
@@ -453,6 +484,18 @@ func (a *analysis) endValue(s *state) {
 	s.v.values = append(s.v.values, s.parts)
 }
 
+// needed are the patterns among needs, sorted, each once.
+func (t *Template) needed(needs []string) []string {
+	if slices.Contains(needs, anyPath) {
+		needs = nil
+		for _, p := range t.Paths {
+			needs = append(needs, p.Pattern)
+		}
+	}
+	slices.Sort(needs)
+	return slices.Compact(needs)
+}
+
 // finish sums up what the variable's values are made of.
 func (v *TemplateVariable) finish() {
 	var inputs []Input
@@ -469,6 +512,7 @@ func (v *TemplateVariable) finish() {
 		v.Static = false
 		for _, p := range parts {
 			inputs, v.Envs = append(inputs, p.inputs...), append(v.Envs, p.envs...)
+			v.Needs = append(v.Needs, p.paths()...)
 			switch p.kind {
 			case partEnv:
 				v.Envs = append(v.Envs, p.text)

@@ -76,6 +76,34 @@ func (v value) depends() (inputs []Input, envs []string) {
 	return inputs, envs
 }
 
+// anyPath stands for all paths in what something depends on.
+const anyPath = ""
+
+// paths are the patterns of the paths that v depends on.
+func (v value) paths() []string {
+	var out []string
+	for _, a := range v {
+		if a.kind != altText {
+			out = append(out, a.path)
+		}
+		for _, p := range a.parts {
+			out = append(out, p.paths()...)
+		}
+	}
+	return out
+}
+
+func (p part) paths() []string {
+	if p.kind == partOpaque && len(p.inputs)+len(p.envs) == 0 {
+		return []string{anyPath}
+	}
+	var out []string
+	for _, in := range p.inputs {
+		out = append(out, in.Path)
+	}
+	return out
+}
+
 func (v value) isSecret() bool {
 	return len(v) > 0 && !slices.ContainsFunc(v, func(a alt) bool { return a.kind != altSecret })
 }
@@ -173,6 +201,7 @@ func (a *analysis) pipe(p *parse.PipeNode, dot value) value {
 }
 
 func (a *analysis) assign(name string, v value) {
+	a.always = append(a.always, a.needs...)
 	for i := len(a.vars) - 1; i >= 0; i-- {
 		if a.vars[i].name == name {
 			a.vars[i].value = v

@@ -85,8 +85,11 @@ type Input struct {
 type TemplateVariable struct {
 	Name         string
 	Line, Column int
-	Inputs       []Input  // the store keys its value is made of, in order, each once
-	Envs         []string // the env names its value is made of, sorted
+	Inputs       []Input // the store keys its value is made of, in order, each once
+	// Needs are the patterns of the paths that decide what its value is or whether it
+	// is emitted, sorted; without any other the variable is the same.
+	Needs []string
+	Envs  []string // the env names its value is made of, sorted
 	// Default is the value where inputs and env are missing: an else branch, the
 	// last of or, envOrDefault; as a shell reads it. "" with HasDefault false: nothing
 	// stands there.
@@ -111,6 +114,7 @@ type TemplateVariable struct {
 // Spread is a place that emits a variable for every key of a path.
 type Spread struct {
 	Path         string
+	Needs        []string // as a TemplateVariable's
 	Line, Column int
 }
 
