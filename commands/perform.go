@@ -48,7 +48,7 @@ type verifiedDocument struct {
 // engine returns the engine of this run.
 func (a *app) engine(w *playbooks.World) *plan.Engine {
 	return &plan.Engine{
-		Dir: w.Dirs.State, Root: w.Project.Root, Version: a.Version, Now: a.Now, Rand: a.Rand, Observer: a.observe,
+		Dir: w.Dirs.State, Root: w.Project.Root, File: unusual(w.Project.File), Version: a.Version, Now: a.Now, Rand: a.Rand, Observer: a.observe,
 		Force: a.Force,
 	}
 }

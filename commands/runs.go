@@ -75,7 +75,7 @@ func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 			if err != nil {
 				return err
 			}
-			w, err := a.openAt(record.Header.Root)
+			w, err := a.openAt(record.Header.Root, record.Header.File)
 			if err != nil {
 				return err
 			}

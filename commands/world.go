@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -53,14 +54,24 @@ func (a *app) open() (*playbooks.World, error) {
 	return a.world, err
 }
 
-// openAt is open for the project in a folder, as a journal names it.
-func (a *app) openAt(root string) (*playbooks.World, error) {
-	if w, err := a.open(); err == nil && w.Project.Root == root {
+// unusual is the name of a project file that is not called as usual, else "".
+func unusual(file string) string {
+	if name := filepath.Base(file); name != config.FileName {
+		return name
+	}
+	return ""
+}
+
+// openAt is open for the project that a journal names: its folder and its file's
+// name, "" for the usual one.
+func (a *app) openAt(root, name string) (*playbooks.World, error) {
+	if w, err := a.open(); err == nil && w.Project.Root == root && unusual(w.Project.File) == name {
 		return w, nil
 	}
-	w, err := a.wire(filepath.Join(root, config.FileName))
+	file := filepath.Join(root, cmp.Or(name, config.FileName))
+	w, err := a.wire(file)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.KindOf(err), "open the run's project", "the run was started in "+root)
+		return nil, fault.Wrap(err, fault.KindOf(err), "open the run's project", "the run was started with "+file)
 	}
 	a.world = w
 	return w, nil

@@ -77,6 +77,19 @@ type Change struct {
 	Extend func(p *plan.Plan, r rollouts) error
 }
 
+// maxChanged is how many keys one write changes at most: a receipt has two
+// fingerprints of each, and a little more.
+const maxChanged = plan.MaxEntries/2 - 16
+
+// some lists names for people, the first of very many.
+func some(names []string) string {
+	const few = 30
+	if len(names) <= few {
+		return list(names)
+	}
+	return fmt.Sprintf("%s and %d more", list(names[:few]), len(names)-few)
+}
+
 // current reads the newest version of a target's path. A path that was never
 // written is an empty bundle of version Absent.
 func (w *World) current(ctx context.Context, s providers.Reader, t Target) (providers.Bundle, error) {
@@ -135,7 +148,9 @@ func (c Change) Plan(ctx context.Context, w *World) (*plan.Plan, error) {
 
 // planOn plans the change from a bundle that was read already.
 func (c Change) planOn(_ context.Context, w *World, store providers.Store, cur providers.Bundle) (*plan.Plan, error) {
-	keys := strings.Join(c.Keys, ", ")
+	if len(c.Keys) > maxChanged {
+		return nil, fault.Newf(fault.Refused, "write "+cur.Path.String(), "write them in parts", "%d keys in one write; the journal holds at most %d", len(c.Keys), maxChanged)
+	}
 	from, to := "new path", "1"
 	if cur.Version > 0 {
 		from, to = strconv.Itoa(int(cur.Version)), strconv.Itoa(int(cur.Version)+1)
@@ -143,7 +158,7 @@ func (c Change) planOn(_ context.Context, w *World, store providers.Store, cur p
 	p := &plan.Plan{
 		Playbook: c.Playbook, Project: w.Project.Name, Environment: c.Environment.Name, Component: c.Component, Args: c.Args,
 		Facts: append([]plan.Fact{
-			{Label: "write", Text: fmt.Sprintf("%s  %s → %s  %s", cur.Path, from, to, keys)},
+			{Label: "write", Text: fmt.Sprintf("%s  %s → %s  %s", cur.Path, from, to, some(c.Keys))},
 			{Label: "store", Text: store.Describe()},
 		}, c.Facts...),
 	}

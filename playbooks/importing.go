@@ -3,7 +3,6 @@ package playbooks
 import (
 	"context"
 	"strconv"
-	"strings"
 
 	"envctl/internal/fault"
 	"envctl/internal/plan"
@@ -185,8 +184,9 @@ func (w *World) Apply(ctx context.Context, c *Comparison, playbook, again string
 	keys := sortedKeys(c.Patch)
 	change := Change{
 		Target: c.Target, Playbook: playbook, Again: again, Keys: keys, Deploy: deploy, Make: Values(c.Patch),
-		Args: map[string]string{"keys": clip(strings.Join(keys, ",")), "deploy": strconv.FormatBool(deploy)},
+		Args: map[string]string{"deploy": strconv.FormatBool(deploy)},
 	}
+	noteKeys(change.Args, keys)
 	p, err := change.planOn(ctx, w, c.store, c.current)
 	if err != nil {
 		return nil, err

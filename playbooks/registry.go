@@ -69,9 +69,26 @@ func (w *World) setPlan(ctx context.Context, t Target, playbook string, keys []s
 	}
 	c := Change{
 		Target: t, Playbook: playbook, Again: again, Keys: keys, OneKey: len(keys) == 1 && playbook == "set", Deploy: deploy, Make: make, Lost: lost,
-		Args: map[string]string{"keys": clip(strings.Join(keys, ",")), "deploy": strconv.FormatBool(deploy)},
+		Args: map[string]string{"deploy": strconv.FormatBool(deploy)},
 	}
+	noteKeys(c.Args, keys)
 	return c.Plan(ctx, w)
+}
+
+// argKeys is the argument that names a write's keys, in one text or in pieces.
+const argKeys = "keys"
+
+func noteKeys(args map[string]string, keys []string) {
+	if text := strings.Join(keys, ","); text == clip(text) {
+		args[argKeys] = text
+	} else {
+		enclose(args, argKeys, text)
+	}
+}
+
+func keysOf(args map[string]string) ([]string, error) {
+	text, err := disclose(args, argKeys)
+	return strings.Split(args[argKeys]+text, ","), err
 }
 
 func deployFlag(on bool) string {
@@ -154,11 +171,15 @@ func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) 
 	word, rest, _ := strings.Cut(h.Playbook, " ")
 	switch word {
 	case "edit", "import", "restore", "set", "unset":
-		gone := fmt.Sprintf("run envctl %s %s%s%s again", word, strings.ReplaceAll(h.Args["keys"], ",", " "), t.on(), deployFlag(h.Args["deploy"] == "true"))
+		keys, err := keysOf(h.Args)
+		if err != nil {
+			return nil, err
+		}
+		gone := fmt.Sprintf("run envctl %s %s%s%s again", word, strings.Join(keys, " "), t.on(), deployFlag(h.Args["deploy"] == "true"))
 		switch word {
 		case "unset": // nothing is lost: it can be made again
 			patch := providers.Patch{}
-			for _, k := range strings.Split(h.Args["keys"], ",") {
+			for _, k := range keys {
 				patch[k] = secret.Value{}
 			}
 			return w.setPlan(ctx, t, h.Playbook, sortedKeys(patch), h.Args["deploy"] == "true", Values(patch), "")
@@ -167,7 +188,7 @@ func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) 
 		case "edit":
 			gone = "run envctl edit" + t.on() + " again"
 		}
-		return w.setPlan(ctx, t, h.Playbook, strings.Split(h.Args["keys"], ","), h.Args["deploy"] == "true", Values(nil), gone)
+		return w.setPlan(ctx, t, h.Playbook, keys, h.Args["deploy"] == "true", Values(nil), gone)
 	case "rollback":
 		n, err := strconv.Atoi(h.Args["to"])
 		if err != nil {

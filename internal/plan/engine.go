@@ -18,6 +18,7 @@ import (
 type Engine struct {
 	Dir      string           // envctl's state folder: runs/ and locks/ are made in it
 	Root     string           // the project's folder, for the journal
+	File     string           // the project file's name in it, for the journal; "" for the usual one
 	Version  string           // envctl's, for the journal
 	Now      func() time.Time // only recorded and shown: no decision is taken by the clock
 	Rand     io.Reader        // for run ids
@@ -88,7 +89,7 @@ func (e *Engine) Run(ctx context.Context, p *Plan) (Result, error) {
 	}
 	h := Header{
 		Playbook: p.Playbook, Project: p.Project, Environment: p.Environment, Component: p.Component,
-		Args: p.Args, Root: e.Root, Version: e.Version, StartedAt: e.Now().UTC(), Steps: []StepName{},
+		Args: p.Args, Root: e.Root, File: e.File, Version: e.Version, StartedAt: e.Now().UTC(), Steps: []StepName{},
 	}
 	for _, s := range p.Steps {
 		h.Steps = append(h.Steps, StepName{ID: s.ID, Title: s.Title})

@@ -24,7 +24,8 @@ const (
 
 // Receipt is what a step leaves behind: versions, ids, times and fingerprints
 // under short names, never a value. Names match [A-Za-z0-9_.:/-]{1,128}, texts
-// are at most 512 bytes of printable UTF-8: the journal refuses all else.
+// are at most 512 bytes of printable UTF-8, and there are at most MaxEntries: the
+// journal refuses all else.
 type Receipt map[string]string
 
 // Fact is one line of what a plan will do, for people: "write", "ledger/production/app 12 → 13".
@@ -81,7 +82,9 @@ const (
 
 	maxName = 128
 	maxText = 512
-	maxKeys = 4096
+
+	// MaxEntries is how many entries a receipt holds at most.
+	MaxEntries = 1 << 15
 )
 
 // validate refuses a plan that the engine could not journal.
@@ -118,7 +121,7 @@ func (p *Plan) validate() error {
 // checkReceipt is the journal's door: no long, multi-line or binary text
 // enters. The error names the key and never quotes the text.
 func checkReceipt(r map[string]string) error {
-	if len(r) > maxKeys {
+	if len(r) > MaxEntries {
 		return fault.Newf(fault.Internal, "", "", "%d entries are too many for the journal", len(r))
 	}
 	for k, v := range r {

@@ -41,6 +41,7 @@ type Header struct {
 	Component   string            `json:"component,omitempty"`
 	Args        map[string]string `json:"args,omitempty"`
 	Root        string            `json:"root,omitempty"`    // the project's folder
+	File        string            `json:"file,omitempty"`    // of the project in it, where it has another name than usual
 	Version     string            `json:"version,omitempty"` // of envctl
 	StartedAt   time.Time         `json:"started_at"`
 	Steps       []StepName        `json:"steps"`
