@@ -131,6 +131,14 @@ func (a *app) examineFolders() []finding {
 	return out
 }
 
+// locking says whom a run's lock keeps out.
+func locking(store providers.Store) string {
+	if _, ok := store.(providers.Shared); ok {
+		return "runs are locked on every machine"
+	}
+	return "runs are locked on this machine only"
+}
+
 // examineStores asks each store of the project whether it answers.
 func (a *app) examineStores(ctx context.Context, w *playbooks.World) []finding {
 	var out []finding
@@ -149,7 +157,7 @@ func (a *app) examineStores(ctx context.Context, w *playbooks.World) []finding {
 		}
 		f := finding{Area: "store", Subject: e.Store, State: "ok"}
 		if store != nil {
-			f.Detail = store.Describe()
+			f.Detail = store.Describe() + "; " + locking(store)
 		}
 		if err != nil {
 			f.State, f.Detail, f.Fix = "problem", err.Error(), fault.HintOf(err)

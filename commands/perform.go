@@ -49,7 +49,7 @@ type verifiedDocument struct {
 func (a *app) engine(w *playbooks.World) *plan.Engine {
 	return &plan.Engine{
 		Dir: w.Dirs.State, Root: w.Project.Root, File: unusual(w.Project.File), Version: a.Version, Now: a.Now, Rand: a.Rand, Observer: a.observe,
-		Force: a.Force,
+		Force: a.Force, Who: a.author(),
 	}
 }
 
@@ -62,7 +62,7 @@ func (a *app) observe(e plan.Event) {
 		}
 		return
 	}
-	if a.ui.JSON || (!a.ui.ErrTTY && a.ui.Verbose == 0) {
+	if e.Kind != plan.EventWarning && (a.ui.JSON || (!a.ui.ErrTTY && a.ui.Verbose == 0)) {
 		return
 	}
 	text := e.Title
@@ -77,6 +77,8 @@ func (a *app) observe(e plan.Event) {
 		if e.Kind == plan.EventFailed || e.Kind == plan.EventUndone || e.Kind == plan.EventUndoFailed {
 			a.ui.Note("  %s: %s", e.Kind, text)
 		}
+	case plan.EventWarning:
+		a.ui.Warn("%s", e.Text)
 	case plan.EventUndoing:
 		a.ui.Progress("undoing " + text)
 	case plan.EventNote:

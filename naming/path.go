@@ -11,6 +11,10 @@ import (
 // As a prefix for List, trailing parts may be empty.
 type Path struct{ Project, Environment, Component string }
 
+// LockComponent is the last segment of the path in which envctl notes who works on
+// an environment. It belongs to no project, and no listing shows it.
+const LockComponent = "envctl-lock"
+
 // String returns the path as people write it, without mount or "data/".
 func (p Path) String() string {
 	s := p.Project

@@ -179,9 +179,11 @@ func (c Change) planOn(_ context.Context, w *World, store providers.Store, cur p
 	p.Facts = append(p.Facts, r.facts...)
 	p.Steps = append(append(append(p.Steps, r.before...), write), r.after...)
 	if c.Extend != nil {
-		return p, c.Extend(p, r)
+		if err := c.Extend(p, r); err != nil {
+			return p, err
+		}
 	}
-	return p, nil
+	return p, w.guard(p, c.Environment)
 }
 
 // rollouts are the steps that bring a write to every component that it reaches.

@@ -147,7 +147,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 		p.Facts = append(p.Facts, plan.Fact{Label: "missing", Text: list(missing)})
 	}
 	p.Steps = append(append(p.Steps, writes...), rollouts...)
-	return p, nil
+	return p, w.guard(p, e)
 }
 
 // filling is what one component's path gets.

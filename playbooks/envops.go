@@ -92,7 +92,7 @@ func (w *World) DeleteEnv(ctx context.Context, d Deletion) (*plan.Plan, error) {
 	}
 	p, err := w.deletion(e, args)
 	if err == nil {
-		p.Facts = facts
+		p.Facts = append(facts, p.Facts...)
 	}
 	return p, err
 }
@@ -293,7 +293,7 @@ func (w *World) deletion(e config.Environment, args map[string]string) (*plan.Pl
 		}
 		p.Steps = append(p.Steps, w.undeclareStep(e.Name, text, at))
 	}
-	return p, nil
+	return p, w.guard(p, e)
 }
 
 // rebuildDelete makes the plan of a journaled env delete again; the environment's

@@ -246,5 +246,5 @@ func (w *World) Deploy(_ context.Context, t Target) (*plan.Plan, error) {
 	if t.Environment.Protected {
 		p.Confirm = t.Environment.Name
 	}
-	return p, nil
+	return p, w.guard(p, t.Environment)
 }

@@ -58,7 +58,8 @@ type Reader interface {
 	// History returns p's versions, oldest first; NotFound when p never was.
 	History(ctx context.Context, p naming.Path) ([]Revision, error)
 	// List returns, sorted, the paths below prefix (trailing parts empty) that
-	// hold or held a version. Nothing below is an empty list, not an error.
+	// hold or held a version. Nothing below is an empty list, not an error. Paths
+	// of naming.LockComponent are left out.
 	List(ctx context.Context, prefix naming.Path) ([]naming.Path, error)
 }
 
@@ -77,6 +78,11 @@ type Store interface {
 	// "vault https://vault.example.com:8200 (token from VAULT_TOKEN)". It opens nothing.
 	Describe() string
 }
+
+// Shared is the optional ability of a store that several machines use: its
+// versions are dated by one clock, and its check-and-set is one order for all.
+// Shared does nothing; a lock in such a store holds for everybody.
+type Shared interface{ Shared() }
 
 // Lifecycle is the optional ability to delete and bring back versions.
 type Lifecycle interface {

@@ -20,6 +20,7 @@ type Engine struct {
 	Root     string           // the project's folder, for the journal
 	File     string           // the project file's name in it, for the journal; "" for the usual one
 	Version  string           // envctl's, for the journal
+	Who      string           // the operator and the machine, for those who find its lock
 	Now      func() time.Time // only recorded and shown: no decision is taken by the clock
 	Rand     io.Reader        // for run ids
 	Observer func(Event)      // called one event at a time
@@ -38,6 +39,7 @@ type EventKind string
 
 // The events of a run, in the order they can come.
 const (
+	EventWarning    EventKind = "warning"     // something to know that stops nothing
 	EventStarted    EventKind = "started"     // the run has an id and a journal
 	EventResumed    EventKind = "resumed"     // another process goes on with it
 	EventSkipped    EventKind = "skipped"     // a step was done by an earlier process
@@ -106,6 +108,11 @@ func (e *Engine) Run(ctx context.Context, p *Plan) (Result, error) {
 	}
 	r, end := e.start(ctx, p, j, st)
 	defer end()
+	unlock, err := r.hold(ctx)
+	if err != nil {
+		return r.result(both(err, r.forget()))
+	}
+	defer unlock()
 	r.tell(EventStarted, "", "")
 	return r.result(r.forward(ctx))
 }
@@ -213,9 +220,14 @@ func (e *Engine) reopen(ctx context.Context, id, op string, build func(Header) (
 	if r.plan, err = build(st.header); err == nil {
 		err = r.plan.validate()
 	}
+	var unlock func()
+	if err == nil {
+		unlock, err = r.hold(ctx)
+	}
 	if err != nil {
 		return Result{Record: st.record()}, err
 	}
+	defer unlock()
 	return r.result(work(r))
 }
 

@@ -28,8 +28,8 @@ func (p *Page) Prior() (Receipt, bool) { return maps.Clone(p.prior), p.cut }
 // Intend puts on disk what is about to happen (base version, fingerprint of
 // the new value: enough to find out later whether it did), before it happens.
 // The last intent counts. After an error the effect must not happen; return
-// it. Errors: Unavailable (the journal cannot be written, disk full), Internal
-// (r is not fit for the journal).
+// it. Errors: Unavailable (the journal cannot be written, disk full), Conflict
+// (the run's lock is lost), Internal (r is not fit for the journal).
 func (p *Page) Intend(r Receipt) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -38,6 +38,9 @@ func (p *Page) Intend(r Receipt) error {
 	}
 	if err := checkReceipt(r); err != nil {
 		return fault.Wrap(err, fault.Internal, "journal the intent of "+p.step.ID, "")
+	}
+	if err := p.run.fence(); err != nil {
+		return err
 	}
 	if err := p.run.append(record{Type: recIntent, Step: p.step.ID, Data: r}); err != nil {
 		return err

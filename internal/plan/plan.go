@@ -70,6 +70,26 @@ type Plan struct {
 	Confirm string // the name to type before it runs, "" for none
 	Facts   []Fact
 	Steps   []Step
+	// Locks keeps the runs of other machines out while this one works; nil where
+	// there is nothing that they could meet in. See Contended.
+	Locks Locks
+}
+
+// Contended tells whether another run on the target could spoil this one, so
+// that it takes a lock: it restarts something or takes several writes. One write
+// alone is guarded by the store, which lets in only what was planned from its
+// newest version.
+func (p *Plan) Contended() bool {
+	writes := 0
+	for i := range p.Steps {
+		switch r := p.Steps[i].Risk; {
+		case r >= Restarts:
+			return true
+		case r == Writes:
+			writes++
+		}
+	}
+	return writes > 1
 }
 
 // final tells that a run that has touched s can only go forward.

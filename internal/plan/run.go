@@ -22,8 +22,10 @@ type run struct {
 	j  *journal
 	st *state
 
-	told sync.Mutex // one event at a time
-	gone bool       // the journal was removed: nothing had been changed
+	told  sync.Mutex // one event at a time
+	gone  bool       // the journal was removed: nothing had been changed
+	lock  Lock       // against other machines; nil without one
+	taken error      // why the lock is lost
 }
 
 // start makes the steps' context. end closes the journal, which unlocks it.
@@ -131,6 +133,9 @@ func (r *run) forward(ctx context.Context) error {
 			return r.stop(ctx, nil)
 		}
 		err := r.do(s)
+		if lost := r.lost(); lost != nil {
+			return r.halt(lost)
+		}
 		switch {
 		case err == nil:
 			continue
@@ -237,6 +242,9 @@ func (r *run) back(ctx context.Context) (left []string, err error) {
 		if r.stopping(ctx) {
 			return nil, r.stop(ctx, nil)
 		}
+		if err := r.fence(); err != nil {
+			return nil, r.halt(err)
+		}
 		r.tell(EventUndoing, st.ID, "")
 		undone := record{Type: recUndone, Step: st.ID}
 		if s.Undo == nil {
@@ -302,6 +310,15 @@ func (r *run) stop(ctx context.Context, cause error) error {
 		why = "timed out"
 	}
 	return r.end(Partial, r.partial(cause, why))
+}
+
+// halt ends the run because its target is somebody else's by now: also the way
+// back would be in their way.
+func (r *run) halt(cause error) error {
+	if !r.st.touched() && !r.st.undoing {
+		return both(cause, r.forget())
+	}
+	return r.end(Partial, r.partial(cause, "stopped before its next effect"))
 }
 
 // cut ends the run because its journal cannot be written: nothing more happens.

@@ -50,6 +50,9 @@ func New(author string, now func() time.Time) *Store {
 // Describe names the store.
 func (s *Store) Describe() string { return "memory" }
 
+// Shared says that a test's machines share it.
+func (s *Store) Shared() {}
+
 // FingerprintKey returns a key that is the same in every memory store.
 func (s *Store) FingerprintKey(ctx context.Context) (secret.Key, error) {
 	if err := ctx.Err(); err != nil {
@@ -153,7 +156,7 @@ func (s *Store) List(ctx context.Context, prefix naming.Path) ([]naming.Path, er
 	defer s.mu.Unlock()
 	var paths []naming.Path
 	for p := range s.paths {
-		if (prefix.Project == "" || p.Project == prefix.Project) &&
+		if p.Component != naming.LockComponent && (prefix.Project == "" || p.Project == prefix.Project) &&
 			(prefix.Environment == "" || p.Environment == prefix.Environment) &&
 			(prefix.Component == "" || p.Component == prefix.Component) {
 			paths = append(paths, p)
@@ -362,4 +365,5 @@ var (
 	_ providers.Lifecycle      = (*Store)(nil)
 	_ providers.Metadata       = (*Store)(nil)
 	_ providers.Fingerprinting = (*Store)(nil)
+	_ providers.Shared         = (*Store)(nil)
 )

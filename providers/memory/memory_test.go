@@ -15,5 +15,8 @@ func TestContract(t *testing.T) {
 
 func TestContractWhenTheClockStands(t *testing.T) {
 	now := time.Now()
-	storetest.Run(t, func(*testing.T) providers.Store { return memory.New("tester", func() time.Time { return now }) })
+	storetest.Harness{
+		Open:  func(*testing.T) providers.Store { return memory.New("tester", func() time.Time { return now }) },
+		Still: true,
+	}.Run(t)
 }

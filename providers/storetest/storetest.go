@@ -33,6 +33,8 @@ type Harness struct {
 	TextOnly bool
 	// NoLifecycle and NoMetadata: the store lacks the optional ability.
 	NoLifecycle, NoMetadata bool
+	// Still: the store's clock stands, so that nothing ever runs out.
+	Still bool
 	// Writers and Rounds size the concurrency tests; 0: 8 writers, 8 rounds.
 	Writers, Rounds int
 }
@@ -64,6 +66,7 @@ func (h Harness) Run(t *testing.T) {
 		{"metadata", metadataTests},
 		{"errors", errorTests},
 		{"model", modelTests},
+		{"locks", lockTests},
 	} {
 		for _, tc := range group.tests {
 			t.Run(group.name+"/"+tc.name, func(t *testing.T) {

@@ -324,6 +324,8 @@ func (l *lister) folder(ctx context.Context, group *errgroup.Group, p naming.Pat
 		switch {
 		case naming.CheckSegment("name", name) != nil:
 			continue
+		case p.Environment != "" && !isFolder && name == naming.LockComponent:
+			continue
 		case p.Environment != "" && !isFolder:
 			below.Component = name
 			l.mu.Lock()

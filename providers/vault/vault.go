@@ -89,6 +89,7 @@ var (
 	_ providers.Store     = (*Store)(nil)
 	_ providers.Lifecycle = (*Store)(nil)
 	_ providers.Metadata  = (*Store)(nil)
+	_ providers.Shared    = (*Store)(nil)
 )
 
 // Open checks cfg and returns its store; nothing is read or sent. Kinds: Usage
@@ -151,6 +152,9 @@ func parseAddress(op, address string) (*url.URL, error) {
 
 // Close lets the connection go; the store may be used again.
 func (s *Store) Close() { s.gate.next.CloseIdleConnections() }
+
+// Shared says that others use the server too.
+func (s *Store) Shared() {}
 
 // Describe names the server and the credential that is used.
 func (s *Store) Describe() string {
