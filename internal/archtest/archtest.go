@@ -60,6 +60,7 @@ func Owners() map[string][]string {
 		"github.com/AlecAivazis/survey/v2":        {"internal/ui"},
 		"github.com/creack/pty":                   nil,
 		"github.com/hashicorp/vault":              {"providers/vault"},
+		"github.com/jackc/pgx/v5":                 {"providers/postgres"},
 		"github.com/olekukonko/tablewriter":       {"internal/ui"},
 		"github.com/rogpeppe/go-internal":         nil,
 		"github.com/urfave/cli/v2":                {"commands", "internal/gendocs"},
