@@ -61,7 +61,7 @@ func expand(ts *testscript.TestScript, _ bool, args []string) {
 		data, err := os.ReadFile(file)
 		ts.Check(err)
 		text := string(data)
-		for _, n := range []string{"PROJECT", "STORE", "IMAGE"} {
+		for _, n := range []string{"PROJECT", "STORE", "IMAGE", "PGPORT", "REDISPORT"} {
 			text = strings.ReplaceAll(text, "${"+n+"}", ts.Getenv(n))
 		}
 		ts.Check(os.WriteFile(file, []byte(text), 0o644))

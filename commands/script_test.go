@@ -84,14 +84,16 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]func(*testscript.TestScript, bool, []string){
-		"expand":    expand,
-		"jsonenv":   jsonEnv,
-		"status":    status,
-		"nocanary":  noCanary,
-		"plain":     plain,
-		"jsonfield": jsonField,
-		"mode":      mode,
-		"pysecret":  pysecret,
+		"expand":      expand,
+		"opens":       opens,
+		"opens-cache": opensCache,
+		"jsonenv":     jsonEnv,
+		"status":      status,
+		"nocanary":    noCanary,
+		"plain":       plain,
+		"jsonfield":   jsonField,
+		"mode":        mode,
+		"pysecret":    pysecret,
 	}
 	maps.Copy(all, vaultCommands())
 	maps.Copy(all, dokployCommands())

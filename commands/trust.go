@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -13,8 +14,8 @@ import (
 
 func (a *app) trustCommand() *cli.Command {
 	return &cli.Command{
-		Name: "trust", Usage: "Allow the commands and URLs of the project file as it is now", Category: "project",
-		Description: "Commands and URLs of envctl.yaml run only after its digest is pinned in your own configuration. A file that\nchanged must be trusted again. --show exits 1 when the file is not trusted.",
+		Name: "trust", Usage: "Allow the commands, URLs and database roles of the project file as it is now", Category: "project",
+		Description: "Commands, URLs and database roles of envctl.yaml are used only after its digest is pinned in your own configuration. A file that\nchanged must be trusted again. --show exits 1 when the file is not trusted.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "show", Usage: "show what would be allowed, and whether it is"},
 		},
@@ -36,7 +37,7 @@ type trustDocument struct {
 // grant is one thing that a trusted file may make envctl do.
 type grant struct {
 	Where string `json:"where"` // the key in the project file
-	Kind  string `json:"kind"`  // command or url
+	Kind  string `json:"kind"`  // command, url or role
 	Text  string `json:"text"`
 }
 
@@ -65,6 +66,9 @@ func grants(p *config.Project) []grant {
 				for _, u := range p.URLs {
 					all = append(all, grant{where + ".probe.urls." + u.Key, "url", u.Value})
 				}
+			}
+			if d := r.Value.Database; d != nil {
+				all = append(all, grant{where + ".database", "role", strings.TrimSuffix(d.Kind+" "+d.Role+", "+d.Alternate, ", ")})
 			}
 		}
 	}

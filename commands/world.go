@@ -119,6 +119,9 @@ func (a *app) wire(file string) (*playbooks.World, error) {
 		})
 	}
 	w.Policies = a.policiesOnce(w, resolver)
+	w.Roles = func(e config.Environment, component string, d config.Database) (providers.Roles, error) {
+		return a.openRoles(w, e, component, d, resolver)
+	}
 	w.Deployer = func(e config.Environment, component string) (providers.Deployer, error) {
 		return a.openDeployer(w, e, component)
 	}

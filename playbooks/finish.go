@@ -14,6 +14,9 @@ import (
 // overlap that the recipe promises has passed; of a key that encrypts data, when
 // all of it was encrypted again.
 func (w *World) Finish(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
+	if r.Recipe.Database != nil {
+		return w.finishRole(ctx, t, r)
+	}
 	op := "finish the rotation of " + r.Recipe.Variable
 	if r.Recipe.Previous == "" && !r.fernet() {
 		return nil, fault.New(fault.Usage, op, "its recipe has no previous variable", "nothing to retire")

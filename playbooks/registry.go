@@ -196,6 +196,9 @@ func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) 
 		}
 		return w.rebuildRollback(ctx, t, providers.Version(n), h.Args["created"])
 	case "rotate":
+		if h.Args["role"] != "" {
+			return w.rebuildRole(ctx, t, rest, h)
+		}
 		return w.rebuildRotate(ctx, t, rest, h)
 	case "deploy":
 		return w.Deploy(ctx, t)

@@ -48,6 +48,9 @@ func rotationOf(c config.Component, name string) (Rotation, bool) {
 	if !ok && r.Ring {
 		g, _ = secret.FindGenerator("fernet")
 	}
+	if !ok && r.Database != nil {
+		g, _ = secret.FindGenerator("password")
+	}
 	return Rotation{Name: name, Recipe: r, Generator: g}, true
 }
 
@@ -108,6 +111,9 @@ func generatorNames() []string {
 // was read with the old value kept where the recipe says so, deploy, verify, and
 // prove what the recipe has a proof for.
 func (w *World) Rotate(ctx context.Context, t Target, r Rotation) (*plan.Plan, error) {
+	if r.Recipe.Database != nil {
+		return w.rotateRole(ctx, t, r)
+	}
 	store, err := w.Store(t.Environment)
 	if err != nil {
 		return nil, err

@@ -35,6 +35,9 @@ type World struct {
 	// Policies opens an environment's store with the administrator's token, for
 	// policies alone; Refused where the store has none.
 	Policies func(e config.Environment) (providers.Policies, error)
+	// Roles opens the database server of a component in an environment, as the
+	// operator's own file names it.
+	Roles func(e config.Environment, component string, d config.Database) (providers.Roles, error)
 	// OperatorKey is the operator's own fingerprint key.
 	OperatorKey func() (secret.Key, error)
 	// Ask makes one request and returns the status of its answer. Pause waits, or

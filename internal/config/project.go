@@ -233,6 +233,9 @@ func (p *Project) check(file string, lines lines) error {
 			if at, err := r.Value.check(); err != nil {
 				return bad(strings.TrimSuffix(where+".rotate."+r.Key+"."+at, "."), "recipe %s %v", r.Key, err)
 			}
+			if err := r.Value.checkDatabase(); err != nil {
+				return bad(where+".rotate."+r.Key+".database", "recipe %s: %v", r.Key, err)
+			}
 		}
 	}
 	return nil

@@ -20,6 +20,8 @@ type Recipe struct {
 	Keep      int      `yaml:"keep" doc:"how many keys of the ring stay"`
 	Reencrypt string   `yaml:"reencrypt" doc:"the command that re-encrypts data with the newest key; runs only when trusted"`
 	Probe     *Probe   `yaml:"probe" doc:"a request that proves a signing key: made only when trusted, with tokens of the old key, the new one and a random one"`
+	// Database says that the variable is a password that a server holds too.
+	Database *Database `yaml:"database" doc:"the variable is the password of a role of this database; used only when trusted"`
 }
 
 // Probe is a request that an application answers by whether it accepts a JSON

@@ -24,6 +24,7 @@ type User struct {
 	Runtimes    Map[RuntimeBinding] `yaml:"runtimes" doc:"docker endpoints bound to an environment, by project/environment"`
 	OnePassword OnePassword         `yaml:"onepassword" doc:"how op:// references are resolved"`
 	Dokploy     Dokploy             `yaml:"dokploy" doc:"the Dokploy server"`
+	Databases   Map[DatabaseServer] `yaml:"databases" doc:"database servers whose passwords are rotated, by project/environment/component"`
 	Templates   Templates           `yaml:"templates" doc:"what templates may read"`
 
 	File string `yaml:"-"`
@@ -57,6 +58,13 @@ type OnePassword struct {
 type Dokploy struct {
 	URL    string `yaml:"url" doc:"https://host/api"`
 	APIKey string `yaml:"api_key" doc:"an op:// reference"`
+}
+
+// DatabaseServer is where a component's database is, and its administrator.
+type DatabaseServer struct {
+	URL      string `yaml:"url" doc:"postgres://ADMIN@host:5432/database or redis://ADMIN@host:6379; without ADMIN, a role changes its own password"`
+	Password string `yaml:"password" doc:"the administrator's; an op:// reference"`
+	CACert   string `yaml:"ca_cert" doc:"a PEM file"`
 }
 
 // Templates widens what templates may read beyond <project>/<environment>/*.

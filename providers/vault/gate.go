@@ -139,9 +139,6 @@ func (s *Store) allowed(rest string) bool {
 	if name, ok := strings.CutPrefix(rest, policies); ok {
 		return s.cfg.Policies && isPolicy(name)
 	}
-	if strings.HasPrefix(rest, "auth/") || strings.HasPrefix(rest, "sys/") {
-		return s.cfg.Policies && s.issues(rest)
-	}
 	in, ok := strings.CutPrefix(rest, s.cfg.Mount+"/")
 	if !ok {
 		return false
