@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 func TestDokploy(t *testing.T) {
 	t.Parallel()
 	engine := realtest.Dockerd(t)
+	server := realtest.Vault(t)
+	server.Try(http.MethodPost, "sys/auth/approle", map[string]any{"type": "approle"}) // another test may have
 	runScripts(t, "testdata/dokploy", func(e *testscript.Env) error {
 		project := "td" + strings.ReplaceAll(strings.TrimPrefix(strings.ToLower(filepath.Base(e.WorkDir)), "script-"), "_", "-")
 		engine.Cleanup(t, "envctl.project="+project)
@@ -31,6 +34,9 @@ func TestDokploy(t *testing.T) {
 		e.Values[dokployKey{}] = s
 		e.Setenv("PROJECT", project)
 		e.Setenv("STORE", "local")
+		e.Setenv("VAULT_ADDR", server.Addr)
+		e.Setenv("VAULT_TOKEN", server.RootToken)
+		e.Setenv("VAULT_ROOT_TOKEN", server.RootToken)
 		e.Setenv("IMAGE", realtest.Image)
 		e.Setenv("DOKPLOY_URL", s.URL())
 		e.Setenv("DOKPLOY_API_KEY", dokploytest.Key)

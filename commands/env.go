@@ -36,18 +36,25 @@ func (a *app) envCommand() *cli.Command {
 				Flags: []cli.Flag{
 					&cli.BoolFlag{Name: "allow-missing", Usage: "create it although values are missing"},
 					&cli.StringFlag{Name: "from", Usage: "copy the non-secrets of `ENV`, with names adapted"},
+					&cli.StringFlag{Name: "credentials-dir", Usage: "the credentials go into files of mode 0600 in `DIR`, not to the deployer"},
 					&cli.BoolFlag{Name: "no-deploy", Usage: "write only"},
 					&cli.BoolFlag{Name: "plan", Usage: "show all that it would do, and do nothing; as --dry-run"},
 					&cli.StringFlag{Name: "ttl", Usage: "it is ephemeral and lives for `DURATION`, e.g. 72h or 3d"},
 					&cli.StringFlag{Name: "values", Usage: "values as KEY=value lines in `FILE`, or - for standard input"},
+					&cli.StringFlag{Name: "with-credentials", Usage: "its policies, and a credential for each component with services: `KIND` token or approle"},
 					&cli.BoolFlag{Name: "with-policy", Usage: "write its read-only policies, with the token in VAULT_ROOT_TOKEN"},
 				},
+				Description: envCreateDescription,
 				Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
 					a.globals.dryRun = a.globals.dryRun || c.Bool("plan")
-					return a.envCreate(ctx, playbooks.Creation{
+					creation := playbooks.Creation{
 						Name: c.Args().First(), From: c.String("from"), AllowMissing: c.Bool("allow-missing"), NoDeploy: c.Bool("no-deploy"),
-						TTL: c.String("ttl"), WithPolicy: c.Bool("with-policy"),
-					}, c.String("values"))
+						TTL: c.String("ttl"), WithPolicy: c.Bool("with-policy"), Credentials: c.String("with-credentials"),
+					}
+					if dir := c.String("credentials-dir"); dir != "" {
+						creation.CredentialsDir = a.abs(dir)
+					}
+					return a.envCreate(ctx, creation, c.String("values"))
 				}),
 			},
 			{
@@ -63,6 +70,17 @@ func (a *app) envCommand() *cli.Command {
 		}, a.envOperations()...),
 	}
 }
+
+const envCreateDescription = `Adds the environment's entry to envctl.yaml, fills a path for every component, writes policies and credentials
+where asked, makes what the deployer lacks (Dokploy: project, environment, service), reserves ports, deploys, and
+reads the values back from the running processes. What is there already stays: a second run finishes a half-made
+environment, and envctl undo takes back what a run made and nothing else. --plan shows all of it first.
+
+With --with-credentials token each component with services gets a token that has its policy alone and lives while it
+is renewed each week; with approle, a role and a secret to log in with. The values are in no output and no journal:
+they go to the deployer (Dokploy) as VAULT_APP_TOKEN, or VAULT_ROLE_ID and VAULT_SECRET_ID, or with
+--credentials-dir into files of mode 0600. Each is used before it is handed over: it reads its own paths, is refused
+at every other environment's, and can write nothing.`
 
 type envRow struct {
 	Name      string `json:"name"`

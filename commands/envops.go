@@ -35,7 +35,7 @@ func (a *app) envOperations() []*cli.Command {
 			Flags: []cli.Flag{
 				&cli.BoolFlag{Name: "destroy", Usage: "volumes and all versions too, for good"},
 				&cli.BoolFlag{Name: "keep-containers", Usage: "leave what runs as it is"},
-				&cli.BoolFlag{Name: "with-policy", Usage: "its policies too, with the token in VAULT_ROOT_TOKEN"},
+				&cli.BoolFlag{Name: "with-policy", Usage: "its policies and every credential of theirs too, with the token in VAULT_ROOT_TOKEN"},
 			},
 			Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
 				return a.envDelete(ctx, playbooks.Deletion{
@@ -191,6 +191,8 @@ func (a *app) sayDeleted(r plan.Record) {
 			a.ui.Print("deleted %s  version %s", s.Receipt["path"], s.Receipt["version"])
 		case "purge":
 			a.ui.Print("destroyed %s", s.Receipt["path"])
+		case "revoke":
+			a.ui.Print("revoked %s credentials of %s", s.Receipt["revoked"], s.Receipt["policy"])
 		case "unpolicy":
 			a.ui.Print("removed policy %s", s.Receipt["policy"])
 		case "ports":

@@ -225,6 +225,9 @@ func (a *app) report(env config.Environment, p *plan.Plan, res plan.Result, err 
 		} else if retired != nil {
 			a.sayWrite(retired)
 		}
+		for _, issued := range receiptsOf(res.Record, "credential") {
+			a.sayIssued(issued)
+		}
 		a.sayDeploy(env, p, doc, why)
 		if end := receiptOf(res.Record, "end"); end["kept"] != "" {
 			a.ui.Warn("the old login still works: %s", end["kept"])
@@ -338,6 +341,17 @@ func (a *app) sayWrite(r plan.Receipt) {
 	if between := r["between"]; between != "" {
 		a.ui.Warn("someone else wrote version %s in between; your key was set on top, theirs are kept", between)
 	}
+}
+
+// sayIssued prints what a credential is called, where it went and what was proven of
+// it.
+func (a *app) sayIssued(r plan.Receipt) {
+	to := r["file"]
+	if to == "" {
+		to = "the deployer"
+	}
+	a.ui.Print("issued %s of %s  accessor %s, to %s", r["kind"], r["policy"], r["accessor"], to)
+	a.ui.Print("  proven: reads %s; refused at %s", r["can"], r["cannot"])
 }
 
 // sayDeploy prints what is true of the running processes after a run.

@@ -1,11 +1,14 @@
 package commands_test
 
 import (
+	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +27,7 @@ func TestVault(t *testing.T) {
 	server := realtest.Vault(t)
 	sealed := realtest.SealableVault(t)
 	sealed.Seal()
+	server.Try(http.MethodPost, "sys/auth/approle", map[string]any{"type": "approle"}) // another test may have
 	server.Do(http.MethodPost, "sys/mounts/kv1", map[string]any{"type": "kv", "options": map[string]string{"version": "1"}})
 	runScripts(t, "testdata/vault", func(e *testscript.Env) error {
 		p := newRecorder(t, server.Addr)
@@ -83,6 +87,8 @@ func vaultCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"requests":   requests,
 		"hostile":    hostile,
 		"vaultput":   vaultPut,
+		"secretof":   secretOf,
+		"nowhere":    nowhere,
 	}
 }
 
@@ -97,6 +103,37 @@ func vaultOf(ts *testscript.TestScript) *realtest.VaultServer {
 // vaultToken NAME POLICYFILE TTL sets a variable to a new token.
 func vaultToken(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], vaultOf(ts).Token(ts.ReadFile(args[1]), args[2]))
+}
+
+// secretOf NAME FILE KEY sets a variable to a value of a dotenv file.
+func secretOf(ts *testscript.TestScript, _ bool, args []string) {
+	for line := range strings.Lines(ts.ReadFile(args[1])) {
+		if v, ok := strings.CutPrefix(line, args[2]+"="); ok && strings.TrimSpace(v) != "" {
+			ts.Setenv(args[0], strings.TrimSpace(v))
+			return
+		}
+	}
+	ts.Fatalf("%s has no %s", args[1], args[2])
+}
+
+// nowhere VALUE fails when the last command's output or a file of envctl's own
+// (journals, configuration, stores) holds it.
+func nowhere(ts *testscript.TestScript, _ bool, args []string) {
+	for _, stream := range []string{"stdout", "stderr"} {
+		if strings.Contains(ts.ReadFile(stream), args[0]) {
+			ts.Fatalf("%s holds the value", stream)
+		}
+	}
+	ts.Check(filepath.WalkDir(ts.MkAbs(".home"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(data), args[0]) {
+			err = fmt.Errorf("%s holds the value", path)
+		}
+		return err
+	}))
 }
 
 // vaultPut PATH FILE writes the JSON of FILE to PATH, as somebody else would.

@@ -25,6 +25,9 @@ type Creation struct {
 	TTL          string // how long it lives, e.g. 72h; "": what its entry says
 	Creator      string // who asked, for its paths' metadata
 	WithPolicy   bool   // write its policies, with the administrator's token
+	// Credentials is the kind of credential that its services get, "" for none; it
+	// takes policies along. CredentialsDir is where they go; "": to the deployer.
+	Credentials, CredentialsDir string
 	// Ask obtains a value that nothing else gives; nil where nobody can be asked.
 	Ask func(ctx context.Context, key, from string) (secret.Value, error)
 
@@ -54,6 +57,13 @@ func (c Creation) wants(step string, needed bool) bool {
 // another environment's non-secrets, and the operator, in that order.
 func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 	op := "env create " + c.Name
+	switch c.Credentials {
+	case "":
+	case providers.CredentialToken, providers.CredentialAppRole:
+		c.WithPolicy = true
+	default:
+		return nil, fault.Newf(fault.Usage, op, "give --with-credentials token or approle", "there is no kind of credential %q", c.Credentials)
+	}
 	if err := naming.CheckSegment("environment", c.Name); err != nil {
 		return nil, fault.Wrap(err, fault.Usage, "env create", "choose a name such as qa or pr-47")
 	}
@@ -76,6 +86,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 		Args: map[string]string{
 			"name": c.Name, "from": c.From, "no_deploy": fmt.Sprint(c.NoDeploy), "allow_missing": fmt.Sprint(c.AllowMissing),
 			"ttl": c.TTL, "creator": clip(c.Creator), "with_policy": fmt.Sprint(c.WithPolicy),
+			"credentials": c.Credentials, "credentials_dir": clip(c.CredentialsDir),
 		},
 	}
 	if e.Protected {
@@ -120,8 +131,17 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 		if err != nil {
 			return nil, err
 		}
+		var issues []plan.Step
+		if comp, _ := w.Project.Components.Get(name); c.Credentials != "" && len(comp.Services) > 0 {
+			issues, facts, err = w.issuing(ctx, Credential{Target: t, Kind: c.Credentials, Dir: c.CredentialsDir}, c)
+			if err != nil {
+				return nil, err
+			}
+			p.Facts = append(p.Facts, facts...)
+		}
 		comp, _ := w.Project.Components.Get(name)
 		if !c.wants("deploy."+name, d != nil && !c.NoDeploy && len(comp.Services) > 0) || d == nil {
+			rollouts = append(rollouts, issues...)
 			continue
 		}
 		places, facts, fresh, err := w.placing(ctx, t, d, c, shared)
@@ -133,7 +153,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 			return nil, err
 		}
 		p.Facts = slices.Concat(p.Facts, facts, more)
-		rollouts = slices.Concat(rollouts, places, []plan.Step{r.deploy, r.verify})
+		rollouts = slices.Concat(rollouts, places, issues, []plan.Step{r.deploy, r.verify})
 		if !fresh { // else nothing ran before, and what runs goes with its service
 			writes = append([]plan.Step{r.before}, writes...)
 		}
@@ -377,5 +397,6 @@ func (w *World) rebuildEnv(ctx context.Context, h plan.Header) (*plan.Plan, erro
 	return w.CreateEnv(ctx, Creation{
 		Name: h.Args["name"], From: h.Args["from"], NoDeploy: h.Args["no_deploy"] == "true", AllowMissing: true,
 		TTL: h.Args["ttl"], Creator: h.Args["creator"], WithPolicy: h.Args["with_policy"] == "true", rebuilt: &h,
+		Credentials: h.Args["credentials"], CredentialsDir: h.Args["credentials_dir"],
 	})
 }

@@ -34,6 +34,7 @@ const (
 	argDelete   = "delete."   // followed by a component: the version that is deleted
 	argPurge    = "purge."    // followed by a component: its newest version
 	argUnpolicy = "unpolicy." // followed by a component
+	argRevoke   = "revoke."   // followed by a component
 )
 
 // DeleteEnv plans the end of an environment: its containers and their network,
@@ -67,6 +68,9 @@ func (w *World) DeleteEnv(ctx context.Context, d Deletion) (*plan.Plan, error) {
 		return nil, err
 	}
 	if d.WithPolicy {
+		if err := w.planRevokes(ctx, e, args, fact); err != nil {
+			return nil, err
+		}
 		if err := w.planPolicies(ctx, e, args, fact); err != nil {
 			return nil, err
 		}
@@ -271,6 +275,13 @@ func (w *World) deletion(e config.Environment, args map[string]string) (*plan.Pl
 			return nil, err
 		}
 		p.Steps = append(p.Steps, s)
+	}
+	for _, name := range sortedKeys(cutKeys(args, argRevoke)) {
+		policy, err := w.PolicyName(Target{e, name})
+		if err != nil {
+			return nil, err
+		}
+		p.Steps = append(p.Steps, w.revokeStep(Target{e, name}, policy))
 	}
 	for _, name := range sortedKeys(cutKeys(args, argUnpolicy)) {
 		policy, err := w.PolicyName(Target{e, name})

@@ -361,6 +361,9 @@ path "secret/metadata/ledger/pr-9/%[1]s" {
 path "auth/token/lookup-self" {
   capabilities = ["read"]
 }
+path "auth/token/renew-self" {
+  capabilities = ["update"]
+}
 `, component)
 	return check(text == want, "the policy is\n%s", text)
 }

@@ -26,19 +26,9 @@ func (w *World) PolicyName(t Target) (string, error) {
 // its template reads, each by its own name, to read and list their metadata, and
 // to look their token up. It names one environment and grants no write.
 func (w *World) PolicyText(t Target) (string, error) {
-	paths := []naming.Path{w.Path(t)}
-	tmpl, err := w.Template(t.Component)
+	paths, err := w.policyPaths(t)
 	if err != nil {
 		return "", err
-	}
-	if tmpl != nil {
-		read, err := w.templatePaths(tmpl, t)
-		if err != nil {
-			return "", err
-		}
-		if len(read) > 0 {
-			paths = read
-		}
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s for %s\n", policyMark, w.Path(t))
@@ -50,7 +40,22 @@ func (w *World) PolicyText(t Target) (string, error) {
 		grant(w.Project.Vault.Mount+"/metadata/"+p.String(), `"read", "list"`)
 	}
 	grant("auth/token/lookup-self", `"read"`)
+	grant("auth/token/renew-self", `"update"`) // without it a periodic token ends
 	return b.String(), nil
+}
+
+// policyPaths returns the paths that a target's services read.
+func (w *World) policyPaths(t Target) ([]naming.Path, error) {
+	tmpl, err := w.Template(t.Component)
+	if err != nil {
+		return nil, err
+	}
+	if tmpl != nil {
+		if read, err := w.templatePaths(tmpl, t); err != nil || len(read) > 0 {
+			return read, err
+		}
+	}
+	return []naming.Path{w.Path(t)}, nil
 }
 
 // policies opens the store of an environment for policies.

@@ -123,6 +123,40 @@ type Policies interface {
 	WritePolicy(ctx context.Context, name, text string) error
 }
 
+// Kinds of credentials.
+const (
+	CredentialToken   = "token"   // a periodic token without a parent
+	CredentialAppRole = "approle" // a role and a secret to log in with
+)
+
+// Credential is what a service opens a store with. Its accessor names it and is no
+// secret. Values, by variable, come from Issue alone: the store shows them once.
+type Credential struct {
+	Policy, Kind string // the one policy that it has; a kind of above, or what came of one
+	Accessor     string
+	Mark         string // what Issue was given, "" for one that somebody else made
+	Created      time.Time
+	Expires      time.Time // zero: never, or not said
+	Values       map[string]secret.Value
+}
+
+// Credentials is the optional ability of a store to let services in, each with one
+// policy and nothing else.
+type Credentials interface {
+	// Issue makes a credential. Where its answer is lost, so is the value: what was
+	// made is revoked, and the error says that nothing is left.
+	Issue(ctx context.Context, policy, kind, mark string) (Credential, error)
+	// Issued returns, without values, all that have this policy alone, whoever made
+	// them: what they log in with before what they logged in as.
+	Issued(ctx context.Context, policy string) ([]Credential, error)
+	// Revoke ends one at once; one that is gone is fine.
+	Revoke(ctx context.Context, c Credential) error
+	// Prove uses c.Values as a service does: it reads one of can, and looks whether
+	// it may read each of can and do no more there, and nothing at all in cannot.
+	// Kind No says what is wrong.
+	Prove(ctx context.Context, c Credential, can, cannot []naming.Path) error
+}
+
 // Release is what a deployer is asked to make real.
 type Release struct {
 	Project, Environment, Component string
@@ -197,6 +231,14 @@ type Builder interface {
 	// Raze removes a place and what runs in it; volumes too where asked, for good.
 	// Refused where other places are in it; one that is gone is fine.
 	Raze(ctx context.Context, p Place, volumes bool) error
+}
+
+// Keeper is the optional ability of a deployer to give services variables beside
+// a release's: they stay through releases, until they are taken away.
+type Keeper interface {
+	// Keep sets variables, under a note of who did; those of an earlier note go.
+	// Without values it takes away those that carry this note, if they still do.
+	Keep(ctx context.Context, r Release, note string, values map[string]secret.Value) error
 }
 
 // Watcher is the optional ability of a deployer to show the containers of a

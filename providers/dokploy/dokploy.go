@@ -230,7 +230,7 @@ func check(r providers.Release) error {
 		if strings.HasPrefix(name, "COMPOSE_") || strings.HasPrefix(name, "DOCKER_") || name == "APP_NAME" {
 			return fault.Newf(fault.Refused, rollout.Op(r), "rename the variable", "%s: Dokploy and docker compose set or obey this name themselves", name)
 		}
-		if name == ManagedVariable || name == providers.MarkerVariable {
+		if name == ManagedVariable || name == KeptVariable || name == providers.MarkerVariable {
 			return fault.Newf(fault.Refused, rollout.Op(r), "rename the variable", "%s: envctl keeps its own notes there", name)
 		}
 		if _, err := dotenv.Quote(r.Values[name], dotenv.Dokploy); err != nil {

@@ -137,7 +137,9 @@ func (d *Deployer) kept(ctx context.Context, op string, p providers.Place) (stri
 	if err != nil {
 		return "its text is not readable", nil //nolint:nilerr // that it cannot be read is the answer
 	}
-	ours := append(strings.Split(have[ManagedVariable].Reveal(), ","), "ENV", ManagedVariable, providers.MarkerVariable)
+	ours := append(strings.Split(have[ManagedVariable].Reveal(), ","), "ENV", ManagedVariable, KeptVariable, providers.MarkerVariable)
+	_, kept := keptIn(have)
+	ours = append(ours, kept...)
 	for name := range have {
 		if !slices.Contains(ours, name) {
 			return "its text has variables that envctl did not write", nil

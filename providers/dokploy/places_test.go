@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"envctl/internal/fault"
+	"envctl/internal/secret"
 	"envctl/providers"
 	"envctl/providers/deploytest"
 	"envctl/providers/dokploy"
@@ -269,5 +270,45 @@ func TestComposeFile(t *testing.T) {
 		if strings.Contains(source, "scale") == strings.Contains(got, "container_name") || !strings.Contains(got, ".env") {
 			t.Errorf("%s became\n%s", source, got)
 		}
+	}
+}
+
+// What is kept stays through releases, byte for byte beside others' lines, and is
+// taken away by its own note alone.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	s, d := builder(t)
+	r := release("qa")
+	if err := d.Keep(t.Context(), r, "run-1", nil); err != nil {
+		t.Error(err)
+	}
+	fails(t, d.Keep(t.Context(), r, "run-1", map[string]secret.Value{"A": secret.New("1")}), fault.NotFound, "")
+	id := build(t, d, r)[2].ID
+	const theirs = "# theirs\nX=' 1 '\n"
+	s.SetText(id, theirs)
+	token := map[string]secret.Value{"VAULT_APP_TOKEN": secret.New(canary)}
+	for note, want := range map[string]string{"run-1": "VAULT_APP_TOKEN=" + canary + "\nENVCTL_KEPT=run-1:VAULT_APP_TOKEN\n"} {
+		if err := d.Keep(t.Context(), r, note, token); err != nil {
+			t.Fatal(err)
+		}
+		text := s.Text(id)
+		for _, line := range strings.Split(strings.TrimSpace(want), "\n") {
+			if !strings.HasPrefix(text, theirs) || !strings.Contains(text, line+"\n") {
+				t.Errorf("%q lacks %q", text, line)
+			}
+		}
+	}
+	if _, err := d.Deploy(t.Context(), r); err != nil || !strings.Contains(s.Text(id), "VAULT_APP_TOKEN="+canary+"\n") {
+		t.Errorf("%v %q", err, s.Text(id))
+	}
+	role := map[string]secret.Value{"VAULT_ROLE_ID": secret.New("r"), "VAULT_SECRET_ID": secret.New("s")}
+	if err := d.Keep(t.Context(), r, "run-2", role); err != nil || strings.Contains(s.Text(id), canary+"\nE") || strings.Contains(s.Text(id), "VAULT_APP_TOKEN") || !strings.Contains(s.Text(id), "VAULT_SECRET_ID=s\n") {
+		t.Errorf("%v %q", err, s.Text(id))
+	}
+	if err := d.Keep(t.Context(), r, "run-1", nil); err != nil || !strings.Contains(s.Text(id), "VAULT_SECRET_ID=s\n") {
+		t.Errorf("an older note took it away: %v %q", err, s.Text(id))
+	}
+	if err := d.Keep(t.Context(), r, "run-2", nil); err != nil || strings.Contains(s.Text(id), "VAULT_") || strings.Contains(s.Text(id), "ENVCTL_KEPT") || !strings.HasPrefix(s.Text(id), theirs) {
+		t.Errorf("%v %q", err, s.Text(id))
 	}
 }

@@ -51,8 +51,12 @@ const rounds = 3
 
 // write is the one place that changes a text: locked, read twice before, since
 // the second reading is what the write stands on, and once after.
-func (d *Deployer) write(ctx context.Context, r providers.Release, id string) (err error) {
-	op := rollout.Op(r)
+func (d *Deployer) write(ctx context.Context, r providers.Release, id string) error {
+	again := "run envctl deploy " + r.Component + " --env " + r.Environment + " again"
+	return d.change(ctx, rollout.Op(r), again, id, func(text secret.Value) (secret.Value, error) { return edit(text, r) })
+}
+
+func (d *Deployer) change(ctx context.Context, op, again, id string, edit func(text secret.Value) (secret.Value, error)) (err error) {
 	unlock, err := d.lock(ctx, id)
 	if err != nil {
 		return err
@@ -62,9 +66,8 @@ func (d *Deployer) write(ctx context.Context, r providers.Release, id string) (e
 	if err != nil {
 		return err
 	}
-	again := "run envctl deploy " + r.Component + " --env " + r.Environment + " again"
 	for round := 1; ; round++ {
-		want, err := edit(before.text, r)
+		want, err := edit(before.text)
 		if err != nil {
 			return err
 		}

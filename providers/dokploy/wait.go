@@ -210,6 +210,7 @@ func (d *Deployer) others(ctx context.Context, r providers.Release, id string) (
 	}
 	delete(have, "ENV")
 	delete(have, ManagedVariable)
+	delete(have, KeptVariable)
 	delete(have, providers.MarkerVariable)
 	return slices.DeleteFunc(slices.Collect(maps.Values(have)), func(v secret.Value) bool {
 		return strings.HasPrefix(v.Reveal(), "${{") && strings.Index(v.Reveal(), "}}") == v.Len()-2

@@ -139,6 +139,9 @@ func (s *Store) allowed(rest string) bool {
 	if name, ok := strings.CutPrefix(rest, policies); ok {
 		return s.cfg.Policies && isPolicy(name)
 	}
+	if strings.HasPrefix(rest, "auth/") || strings.HasPrefix(rest, "sys/") {
+		return s.cfg.Policies && s.issues(rest)
+	}
 	in, ok := strings.CutPrefix(rest, s.cfg.Mount+"/")
 	if !ok {
 		return false

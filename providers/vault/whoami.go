@@ -14,6 +14,7 @@ const lookupSelf = "auth/token/lookup-self"
 // Identity is what the server says of the token in use.
 type Identity struct {
 	Name      string   // display name
+	Accessor  string   // names the token, and is no secret
 	Policies  []string // sorted
 	TTL       time.Duration
 	Expires   time.Time // zero: never
@@ -37,6 +38,7 @@ func (s *Store) Whoami(ctx context.Context) (Identity, error) {
 	var answer struct {
 		Data *struct {
 			Name      string    `json:"display_name"`
+			Accessor  string    `json:"accessor"`
 			Policies  []string  `json:"policies"`
 			Identity  []string  `json:"identity_policies"`
 			TTL       int64     `json:"ttl"`
@@ -52,7 +54,7 @@ func (s *Store) Whoami(ctx context.Context) (Identity, error) {
 	policies := append(d.Policies, d.Identity...)
 	slices.Sort(policies)
 	return Identity{
-		Name: d.Name, Policies: slices.Compact(policies), TTL: time.Duration(d.TTL) * time.Second,
+		Name: d.Name, Accessor: d.Accessor, Policies: slices.Compact(policies), TTL: time.Duration(d.TTL) * time.Second,
 		Expires: d.Expires.UTC(), Renewable: d.Renewable, Period: time.Duration(d.Period) * time.Second,
 	}, nil
 }
