@@ -243,13 +243,21 @@ func (c *checker) expected(parts []part) (string, bool) {
 		shape.WriteString(mark)
 	}
 	if plain, ok := plainWord(shape.String()); ok {
-		return strings.NewReplacer(pairs...).Replace(plain), true
+		return replaceEach(plain, pairs), true
 	}
 	r := dotenv.ReadShell([]byte("V=" + shape.String() + "\n"))
 	if len(r.Problems) > 0 || len(r.Assignments) != 1 {
 		return "", false
 	}
-	return strings.NewReplacer(pairs...).Replace(r.Assignments[0].Value.Reveal()), true
+	return replaceEach(r.Assignments[0].Value.Reveal(), pairs), true
+}
+
+// replaceEach puts values in place of their marks; a value may look like a mark.
+func replaceEach(s string, pairs []string) string {
+	if len(pairs) == 2 { // what a Replacer builds is dear for the one value of most lines
+		return strings.ReplaceAll(s, pairs[0], pairs[1])
+	}
+	return strings.NewReplacer(pairs...).Replace(s)
 }
 
 // stored returns the text of a key that was read in this rendering.

@@ -333,7 +333,10 @@ func (m *Prepared) mark(l *parse.ListNode) {
 	if l == nil {
 		return
 	}
-	nodes := append(make([]parse.Node, 0, 2*len(l.Nodes)+1), m.marker(l.Position(), false))
+	nodes := make([]parse.Node, 0, 2*len(l.Nodes)+1)
+	if len(l.Nodes) == 0 { // the body of a loop, perhaps
+		nodes = append(nodes, m.marker(l.Position(), false))
+	}
 	for _, n := range l.Nodes {
 		switch n := n.(type) {
 		case *parse.IfNode:

@@ -13,7 +13,7 @@ import (
 
 // generate writes a project of n components with vars variables each, in three
 // files, all in order, and returns it.
-func generate(t *testing.T, n, vars int) *config.Project {
+func generate(t testing.TB, n, vars int) *config.Project {
 	t.Helper()
 	dir := t.TempDir()
 	var y strings.Builder
