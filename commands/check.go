@@ -19,7 +19,7 @@ import (
 // checkOptions are check's flags.
 type checkOptions struct {
 	rules                             []string
-	format, baseline                  string
+	format, baseline, bundle          string
 	list, fix, writeBaseline, changed bool
 	live, allEnvs                     bool
 }
@@ -33,6 +33,7 @@ func (a *app) checkCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all-envs", Usage: "with --live: every environment of the file", Destination: &o.allEnvs},
 			&cli.StringFlag{Name: "baseline", Usage: "leave out the findings that `FILE` knows", Destination: &o.baseline},
+			&cli.StringFlag{Name: "bundle", Usage: "look in the folder `DIR` of a built bundle for placeholders of NEXT_PUBLIC_ variables, and with --live for their values", Destination: &o.bundle},
 			&cli.BoolFlag{Name: "changed", Usage: "only what files that differ from git's HEAD can have brought, for pre-commit", Destination: &o.changed},
 			&cli.BoolFlag{Name: "fix", Usage: "add the lines that are missing in examples and templates, after showing them", Destination: &o.fix},
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT`: text, json, sarif, junit or github", Value: "text", Destination: &o.format},
@@ -168,6 +169,9 @@ func (a *app) checkExit(o checkOptions, r *check.Report) error {
 
 func (a *app) checkInput(ctx context.Context, w *playbooks.World, o checkOptions) (check.Input, error) {
 	in := check.Input{Project: w.Project, Rules: o.rules}
+	if o.bundle != "" {
+		in.Bundle = a.abs(o.bundle)
+	}
 	if c := a.globals.component; c != "" {
 		if _, err := w.Project.Component(c); err != nil {
 			return in, err

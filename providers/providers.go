@@ -115,6 +115,14 @@ type Fingerprinting interface {
 	FingerprintKey(ctx context.Context) (secret.Key, error)
 }
 
+// Ghosts is the optional ability of a store whose own address form can be taken
+// for a path's name, so that writes go astray: vault kv put secret/data/… writes
+// below data/data/. Nothing is ever written there by envctl.
+type Ghosts interface {
+	// Ghost reads what stands in the place of p's ghost; errors are those of Read.
+	Ghost(ctx context.Context, p naming.Path) (Bundle, error)
+}
+
 // Policies is the optional ability of a store that guards its paths by named
 // policies. ReadPolicy is NotFound where there is none of that name; WritePolicy
 // replaces the whole text, and removes the policy where text is "".

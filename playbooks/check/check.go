@@ -105,6 +105,9 @@ type Input struct {
 	Changed  *Changes
 	Baseline *Baseline // findings that are known already; nil: none
 	Live     []Live    // none: files only
+	// Bundle is a folder that a build wrote, to look in for the public variables: their
+	// values in the environment of Live, and placeholders; "": none.
+	Bundle string
 }
 
 // Live is the store of an environment.
@@ -126,11 +129,20 @@ func Run(ctx context.Context, in Input) (*Report, error) {
 			return nil, err
 		}
 	}
+	if err := bundleOf(in); err != nil {
+		return nil, err
+	}
 	p := newProject(in)
 	p.parallel(p.components, func(c *component) { c.check(ctx) })
 	p.checkProject()
+	var lastShelf *shelf
 	for _, live := range in.Live {
-		if err := p.checkLive(ctx, live); err != nil {
+		if lastShelf, err = p.checkLive(ctx, live); err != nil {
+			return nil, err
+		}
+	}
+	if in.Bundle != "" {
+		if err := p.checkBundle(in.Bundle, lastShelf); err != nil {
 			return nil, err
 		}
 	}

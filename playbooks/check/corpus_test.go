@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"envctl/internal/config"
+	"envctl/internal/fault"
 	"envctl/internal/realtest"
 	"envctl/internal/secret"
 	"envctl/naming"
@@ -26,8 +27,10 @@ import (
 // accidents of real systems, and good projects, which have no findings. Each
 // archive's file "expect" lists exactly what is found, as RULE VARIABLE FILE:LINE.
 // An archive without envctl.yaml gets one that names the layers it has.
-// Files below store/ENV/COMPONENT are the store's; the file "git" lists what is
-// tracked; the file "live" the environments of a check --live.
+// Files below store/ENV/COMPONENT are the store's, those below ghost/ENV/COMPONENT
+// were written beside it; the file "git" lists what is
+// tracked; the file "live" the environments of a check --live; the file "bundle" the
+// folder of a bundle.
 func TestCheckCorpus(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../commands/testdata/check/*.txtar")
@@ -71,9 +74,10 @@ func checkArchive(t *testing.T, file string) []string {
 	}
 	dir := t.TempDir()
 	var expect []string
-	var tracked, live string
+	var tracked, live, bundle string
 	var numbers []string // keys whose value the store says is no string
 	stored := map[naming.Path]providers.Patch{}
+	ghosts := map[naming.Path]providers.Patch{}
 	for _, f := range a.Files {
 		text := string(f.Data)
 		switch {
@@ -86,7 +90,9 @@ func checkArchive(t *testing.T, file string) []string {
 			tracked = text
 		case f.Name == "live":
 			live = text
-		case strings.HasPrefix(f.Name, "store/"):
+		case f.Name == "bundle":
+			bundle = filepath.Join(dir, strings.TrimSpace(text))
+		case strings.HasPrefix(f.Name, "store/"), strings.HasPrefix(f.Name, "ghost/"):
 			parts := strings.Split(f.Name, "/")
 			patch := providers.Patch{}
 			for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
@@ -98,7 +104,8 @@ func checkArchive(t *testing.T, file string) []string {
 				}
 				patch[k] = secret.New(v)
 			}
-			stored[naming.Path{Project: "ledger", Environment: parts[1], Component: parts[2]}] = patch
+			into := map[string]map[naming.Path]providers.Patch{"store": stored, "ghost": ghosts}[parts[0]]
+			into[naming.Path{Project: "ledger", Environment: parts[1], Component: parts[2]}] = patch
 		default:
 			writeFile(t, filepath.Join(dir, f.Name), strings.ReplaceAll(text, "<CR>", "\r"))
 		}
@@ -117,7 +124,7 @@ func checkArchive(t *testing.T, file string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := check.Input{Project: p}
+	in := check.Input{Project: p, Bundle: bundle}
 	ctx := context.Background()
 	store := memory.New("op", func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) })
 	for path, patch := range stored {
@@ -130,7 +137,7 @@ func checkArchive(t *testing.T, file string) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in.Live = append(in.Live, check.Live{Environment: e, Store: func(config.Environment) (providers.Store, error) { return numbered{store, numbers}, nil }})
+		in.Live = append(in.Live, check.Live{Environment: e, Store: func(config.Environment) (providers.Store, error) { return odd{store, numbers, ghosts}, nil }})
 	}
 	r, err := check.Run(ctx, in)
 	if err != nil {
@@ -162,13 +169,21 @@ func checkArchive(t *testing.T, file string) []string {
 	return rules
 }
 
-// numbered is a store in which some values are no strings.
-type numbered struct {
+// odd is a store in which some values are no strings, and some went astray.
+type odd struct {
 	providers.Store
-	keys []string
+	keys   []string
+	ghosts map[naming.Path]providers.Patch
 }
 
-func (n numbered) Read(ctx context.Context, p naming.Path, v providers.Version) (providers.Bundle, error) {
+func (n odd) Ghost(_ context.Context, p naming.Path) (providers.Bundle, error) {
+	if g := n.ghosts[p]; g != nil {
+		return providers.Bundle{Path: p, Version: 1, Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Values: g}, nil
+	}
+	return providers.Bundle{}, fault.New(fault.NotFound, "read", "", "")
+}
+
+func (n odd) Read(ctx context.Context, p naming.Path, v providers.Version) (providers.Bundle, error) {
 	b, err := n.Store.Read(ctx, p, v)
 	for _, k := range n.keys {
 		if b.Values[k].IsSet() {

@@ -108,8 +108,9 @@ type use struct {
 	without bool // it does without the key
 }
 
-// checkLive compares the store of an environment with what the layers read.
-func (p *project) checkLive(ctx context.Context, live Live) error {
+// checkLive compares the store of an environment with what the layers read, and
+// returns what it holds.
+func (p *project) checkLive(ctx context.Context, live Live) (*shelf, error) {
 	s := &shelf{p: p, live: live, have: map[naming.Path]held{}}
 	own := func(c *component) naming.Path {
 		return naming.Path{Project: p.Name, Environment: live.Environment.Name, Component: c.name}
@@ -129,14 +130,14 @@ func (p *project) checkLive(ctx context.Context, live Live) error {
 		add(k.path)
 	}
 	if err := s.fetch(ctx, paths); err != nil {
-		return err
+		return nil, err
 	}
 	p.storeKeys(s, uses)
 	for _, c := range p.components {
 		c.storeValues(s, own(c), uses, spread[own(c)])
 	}
 	p.shared(ctx, s)
-	return nil
+	return s, p.ghosts(ctx, s, own)
 }
 
 // storeKey is a key of a path.

@@ -42,6 +42,7 @@ const (
 	readersDisagree    = "readers-disagree"
 	sharedAcross       = "shared-across-environments"
 	storeEmpty         = "store-key-empty"
+	storeGhost         = "store-ghost"
 	storeMissing       = "store-key-missing"
 	storeNotString     = "store-key-not-string"
 	storeUnused        = "store-key-unused"
@@ -67,10 +68,11 @@ func Rules() []Rule {
 		{policyMissing, Error, false, "the policy lacks a path that the template reads"},
 		{policyLookup, Warning, false, "the policy does not grant auth/token/lookup-self, which health checks ask"},
 		{policyWrite, Error, false, "the policy of a service can write"},
-		{publicNotBaked, Error, false, "a NEXT_PUBLIC_ variable is no ARG and ENV of the Dockerfile's build stage"},
+		{publicNotBaked, Error, false, "a NEXT_PUBLIC_ variable is no ARG and ENV of the Dockerfile's build stage, or not in the bundle (--bundle)"},
 		{publishedDefault, Error, false, "a published value protects an environment that is not local"},
 		{readersDisagree, Warning, false, "the readers of a .env file read different values"},
 		{sharedAcross, Warning, true, "two environments hold the same secret, database or bucket"},
+		{storeGhost, Error, true, "values were written to data/data/…, where nothing reads them (vault kv put secret/data/…)"},
 		{storeEmpty, Warning, true, "a key of the store is empty"},
 		{storeMissing, Error, true, "the store lacks a key that the template reads"},
 		{storeNotString, Warning, true, "a value of the store is not a string: large numbers come back rounded"},

@@ -23,10 +23,12 @@ const maxBody = 16 << 20
 // would take token and body to any host), and bodies are bounded.
 type gate struct {
 	base    *url.URL
-	allowed func(path string) bool  // of the path after /v1/
-	leader  atomic.Pointer[url.URL] // where the cluster's own leader announced itself to be
-	token   atomic.Pointer[secret.Value]
-	next    *http.Transport
+	allowed func(path string) bool // of the path after /v1/
+	// readable are paths beyond those that may be read and no more.
+	readable func(path string) bool
+	leader   atomic.Pointer[url.URL] // where the cluster's own leader announced itself to be
+	token    atomic.Pointer[secret.Value]
+	next     *http.Transport
 }
 
 // unescaped is what every path of this package is made of: nothing in it is
@@ -62,7 +64,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	u := req.URL
 	rest, ok := strings.CutPrefix(u.Path, g.base.Path+"/v1/")
 	if !ok || u.Scheme != g.base.Scheme || u.Host != g.base.Host || u.User != nil || u.RawPath != "" ||
-		path.Clean(u.Path) != u.Path || rest == "" || strings.TrimLeft(rest, unescaped) != "" || !g.allowed(rest) {
+		path.Clean(u.Path) != u.Path || rest == "" || strings.TrimLeft(rest, unescaped) != "" || !(g.allowed(rest) || req.Method == http.MethodGet && g.readable(rest)) {
 		closeBody(req)
 		return nil, &strayed{path: u.Path}
 	}
@@ -155,6 +157,12 @@ func (s *Store) allowed(rest string) bool {
 		return true
 	}
 	return false
+}
+
+// readable tells which path is the ghost of one that this package may ask for.
+func (s *Store) readable(rest string) bool {
+	p, ok := strings.CutPrefix(rest, s.cfg.Mount+ghosts)
+	return ok && s.allowed(s.cfg.Mount+"/data/"+p)
 }
 
 // secure tells whether a token may be sent to u.

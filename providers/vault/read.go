@@ -54,7 +54,24 @@ func (s *Store) read(ctx context.Context, op string, p naming.Path, v providers.
 	if v != providers.Latest {
 		params = url.Values{"version": {strconv.Itoa(int(v))}}
 	}
-	a, err := s.get(ctx, op, s.data(p), params)
+	return s.readAt(ctx, op, s.data(p), p, v, params)
+}
+
+// Ghost reads the path that "vault kv put secret/data/…" writes instead of p.
+func (s *Store) Ghost(ctx context.Context, p naming.Path) (providers.Bundle, error) {
+	op := "read data/" + p.String()
+	if err := check(op, p); err != nil {
+		return providers.Bundle{}, err
+	}
+	ctx, cancel := s.within(ctx)
+	defer cancel()
+	return s.readAt(ctx, op, s.ghost(p), p, providers.Latest, nil)
+}
+
+// readAt reads p, or its ghost, at an address of the API.
+func (s *Store) readAt(ctx context.Context, op, where string, p naming.Path, v providers.Version, params url.Values) (providers.Bundle, error) {
+	newest := v == providers.Latest && where == s.data(p)
+	a, err := s.get(ctx, op, where, params)
 	if err != nil {
 		return providers.Bundle{}, err
 	}
@@ -72,7 +89,7 @@ func (s *Store) read(ctx context.Context, op string, p naming.Path, v providers.
 		if a.found() {
 			return providers.Bundle{}, s.fail(ctx, op, errNotVault)
 		}
-		if v == providers.Latest {
+		if newest {
 			s.see(p, 0)
 		}
 		return providers.Bundle{}, s.absent(ctx, op, p, v)
@@ -82,7 +99,7 @@ func (s *Store) read(ctx context.Context, op string, p naming.Path, v providers.
 		return providers.Bundle{}, s.notVersioned(ctx, op, errNotVault)
 	}
 	s.proven.Store(true)
-	if v == providers.Latest {
+	if newest {
 		s.see(p, info.Version)
 	}
 	if !a.found() {

@@ -365,7 +365,8 @@ func TestDeleteVersionAfter(t *testing.T) {
 	}
 }
 
-// The path that "kv put secret/data/…" leaves behind is neither written nor listed.
+// The path that "kv put secret/data/…" leaves behind is neither written nor
+// listed, and is read only where it is asked for.
 func TestGhosts(t *testing.T) {
 	t.Parallel()
 	v := realtest.Vault(t)
@@ -379,6 +380,20 @@ func TestGhosts(t *testing.T) {
 	}
 	if all, err := s.List(t.Context(), naming.Path{}); err != nil || len(all) != 0 {
 		t.Errorf("list: %v, %v", all, err)
+	}
+	app := naming.Path{Project: "ledger", Environment: "staging", Component: "app"}
+	if _, err := s.Ghost(t.Context(), app); !fault.Is(err, fault.NotFound) {
+		t.Errorf("no ghost: %v, want not found", err)
+	}
+	v.Do(http.MethodPut, "secret/data/data/ledger/staging/app", map[string]any{"data": map[string]any{"K": "ghost"}})
+	if b, err := s.Ghost(t.Context(), app); err != nil || b.Values["K"].Reveal() != "ghost" || b.Version != 1 || b.Created.IsZero() {
+		t.Errorf("ghost: version %d, %v", b.Version, err)
+	}
+	if _, err := s.Read(t.Context(), app, providers.Latest); !fault.Is(err, fault.NotFound) {
+		t.Errorf("the path itself: %v, want not found", err)
+	}
+	if _, err := s.Ghost(t.Context(), ghost); !fault.Is(err, fault.Refused) {
+		t.Errorf("a ghost's ghost: %v, want refused", err)
 	}
 }
 

@@ -124,7 +124,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Timeout = DefaultTimeout
 	}
 	s := &Store{cfg: cfg, base: base, login: make(chan struct{}, 1)}
-	s.gate = &gate{base: base, allowed: s.allowed, next: newTransport(cfg)}
+	s.gate = &gate{base: base, allowed: s.allowed, readable: s.readable, next: newTransport(cfg)}
 	s.connect = sync.OnceValues(s.newClient)
 	return s, nil
 }
@@ -185,6 +185,11 @@ func (s *Store) credential() string {
 // data, metadata: API paths of p, without the leading /v1/.
 func (s *Store) data(p naming.Path) string     { return s.cfg.Mount + "/data/" + p.String() }
 func (s *Store) metadata(p naming.Path) string { return s.cfg.Mount + "/metadata/" + p.String() }
+
+// ghost is the API path of p's ghost: it is only ever read.
+func (s *Store) ghost(p naming.Path) string { return s.cfg.Mount + ghosts + p.String() }
+
+const ghosts = "/data/data/"
 
 // check refuses what cannot be a path, before anything is sent. A project
 // called data is the ghost that "kv put secret/data/…" leaves behind.
