@@ -108,17 +108,19 @@ func (c *component) publicValue(s *shelf, name string) secret.Value {
 // searchBundle walks a bundle, without what a build keeps for itself.
 func (p *project) searchBundle(dir string, all []*sought) error {
 	op := "search bundle " + dir
-	if at, err := os.Stat(dir); err != nil || !at.IsDir() {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
 		return fault.New(fault.NotFound, op, "there is no such folder", "build first, and name the folder of the bundle: .next, dist, build or out")
 	}
-	searched := 0
-	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+	defer root.Close()
+	files, searched := root.FS(), 0
+	err = fs.WalkDir(files, ".", func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		switch {
-		case d.IsDir() && file != dir && (d.Name() == "node_modules" || d.Name() == "cache" && filepath.Dir(file) == dir):
-			return filepath.SkipDir
+		case d.IsDir() && (d.Name() == "node_modules" || file == "cache"):
+			return fs.SkipDir
 		case !d.Type().IsRegular() || !bundleFile(d.Name()):
 			return nil
 		}
@@ -126,19 +128,19 @@ func (p *project) searchBundle(dir string, all []*sought) error {
 		if err != nil {
 			return err
 		}
+		where := p.relative(filepath.Join(dir, file))
 		if info.Size() > maxBundleFile {
-			p.notes = append(p.notes, fmt.Sprintf("%s is larger than %d MiB and was not searched", p.relative(file), maxBundleFile>>20))
+			p.notes = append(p.notes, fmt.Sprintf("%s is larger than %d MiB and was not searched", where, maxBundleFile>>20))
 			return nil
 		}
-		text, err := os.ReadFile(file)
+		text, err := fs.ReadFile(files, file)
 		if err != nil {
 			return err
 		}
 		searched++
-		rel, _ := filepath.Rel(dir, file)
-		server := slices.ContainsFunc(strings.Split(filepath.ToSlash(rel), "/"), func(part string) bool { return part == "server" || part == "standalone" })
+		server := slices.ContainsFunc(strings.Split(file, "/"), func(part string) bool { return part == "server" || part == "standalone" })
 		for _, w := range all {
-			w.search(p.relative(file), text, server)
+			w.search(where, text, server)
 		}
 		return nil
 	})
