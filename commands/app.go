@@ -224,7 +224,7 @@ func (a *app) before(c *cli.Context) error {
 func (a *app) action(minArgs, maxArgs int, run func(ctx context.Context, c *cli.Context) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if n := c.NArg(); n < minArgs || (maxArgs >= 0 && n > maxArgs) {
-			return fault.Newf(fault.Usage, c.Command.HelpName, "run "+c.Command.HelpName+" --help",
+			return fault.Newf(fault.Usage, withoutProgram(c.Command.HelpName), "run "+c.Command.HelpName+" --help",
 				"%s", argumentCount(n, minArgs, c.Command.ArgsUsage))
 		}
 		ctx := c.Context

@@ -251,7 +251,7 @@ func unknownCommand(word string, path []string, level []*cli.Command) error {
 	if near := naming.Nearest(word, names); near != "" {
 		hint = fmt.Sprintf("did you mean %s %s?", full, near)
 	}
-	return fault.Newf(fault.Usage, strings.TrimPrefix(full, "envctl"), hint, "no command %s", strconv.Quote(word))
+	return fault.Newf(fault.Usage, withoutProgram(full), hint, "no command %s", strconv.Quote(word))
 }
 
 func unknownFlag(typed, full string, sets ...map[string]cli.Flag) error {
@@ -270,7 +270,12 @@ func unknownFlag(typed, full string, sets ...map[string]cli.Flag) error {
 	} else if !strings.HasPrefix(typed, "--") && len(typed) > 2 {
 		typed = typed[:2] + "…" // as in -pVALUE: what follows may be a secret
 	}
-	return fault.Newf(fault.Usage, strings.TrimPrefix(full, "envctl"), hint, "no flag %s", strconv.Quote(typed))
+	return fault.Newf(fault.Usage, withoutProgram(full), hint, "no flag %s", strconv.Quote(typed))
+}
+
+// withoutProgram is a command as errors name it: they begin with the program's name.
+func withoutProgram(full string) string {
+	return strings.TrimSpace(strings.TrimPrefix(full, "envctl"))
 }
 
 func index(flags []cli.Flag) map[string]cli.Flag {

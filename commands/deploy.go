@@ -55,7 +55,8 @@ func (a *app) componentArgument(ctx context.Context, w *playbooks.World, e confi
 		}
 	}
 	if arg == "" {
-		return a.target(ctx, w, e, "")
+		comp, err := w.ComponentOf(ctx, e, a.globals.component, "")
+		return playbooks.Target{Environment: e, Component: comp}, err
 	}
 	if c, ok := w.Project.ComponentOfService(arg); ok {
 		if _, isComponent := w.Project.Components.Get(arg); !isComponent {

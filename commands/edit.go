@@ -52,7 +52,7 @@ type editOptions struct {
 }
 
 func (a *app) edit(ctx context.Context, o editOptions) error {
-	w, t, err := a.writeTarget(ctx, "")
+	w, t, err := a.writeTarget(ctx)
 	if err != nil {
 		return err
 	}

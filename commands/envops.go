@@ -57,11 +57,11 @@ func (a *app) envOperations() []*cli.Command {
 }
 
 // keyList reads KEY,KEY and further arguments.
-func keyList(command string, texts ...string) ([]string, error) {
+func (a *app) keyList(command string, texts ...string) ([]string, error) {
 	var keys []string
 	for _, text := range texts {
 		for _, k := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' }) {
-			if err := variableArgument(command, k); err != nil {
+			if err := a.variableArgument(command, k); err != nil {
 				return nil, err
 			}
 			keys = append(keys, k)
@@ -76,7 +76,7 @@ func (a *app) envPromote(ctx context.Context, c *cli.Context) error {
 	if c.NArg() > 2 && c.String("only") == "" {
 		return fault.Newf(fault.Usage, command, "name the keys with --only", "%d arguments are too many, want FROM TO", c.NArg())
 	}
-	keys, err := keyList(command, append([]string{c.String("only")}, c.Args().Slice()[2:]...)...)
+	keys, err := a.keyList(command, append([]string{c.String("only")}, c.Args().Slice()[2:]...)...)
 	if err != nil {
 		return err
 	}

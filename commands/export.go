@@ -70,7 +70,7 @@ type exportKey struct {
 
 func (a *app) export(ctx context.Context, o exportOptions) error {
 	for _, k := range o.only {
-		if err := variableArgument("export", k); err != nil {
+		if err := a.variableArgument("export", k); err != nil {
 			return err
 		}
 	}
@@ -78,7 +78,7 @@ func (a *app) export(ctx context.Context, o exportOptions) error {
 	if err != nil {
 		return err
 	}
-	w, t, err := a.readTarget(ctx, "")
+	w, t, err := a.readTarget(ctx)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (a *app) importCommand() *cli.Command {
 }
 
 func (a *app) importFile(ctx context.Context, o importOptions) error {
-	w, t, err := a.writeTarget(ctx, "")
+	w, t, err := a.writeTarget(ctx)
 	if err != nil {
 		return err
 	}

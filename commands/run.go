@@ -26,7 +26,7 @@ func (a *app) runCommand() *cli.Command {
 }
 
 func (a *app) runChild(ctx context.Context, argv []string, isolated bool) error {
-	w, t, err := a.readTarget(ctx, "")
+	w, t, err := a.readTarget(ctx)
 	if err != nil {
 		return err
 	}

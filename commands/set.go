@@ -49,7 +49,7 @@ func (a *app) setCommand() *cli.Command {
 
 func (a *app) set(ctx context.Context, o setOptions) error {
 	for _, k := range o.keys {
-		if err := variableArgument("set", k); err != nil {
+		if err := a.variableArgument("set", k); err != nil {
 			return err
 		}
 	}
@@ -58,7 +58,7 @@ func (a *app) set(ctx context.Context, o setOptions) error {
 	} else if n == 1 && len(o.keys) > 1 && o.generate == "" {
 		return fault.New(fault.Usage, "set", "one input cannot give several keys their values", "run envctl import FILE for several at once")
 	}
-	w, t, err := a.writeTarget(ctx, o.keys[0])
+	w, t, err := a.writeTarget(ctx, o.keys...)
 	if err != nil {
 		return err
 	}

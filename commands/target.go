@@ -49,23 +49,36 @@ func (a *app) writeEnv(w *playbooks.World) (config.Environment, error) {
 	return w.Project.Environment(a.globals.env)
 }
 
-// target settles which component is meant. variable "" means none decides.
-func (a *app) target(ctx context.Context, w *playbooks.World, e config.Environment, variable string) (playbooks.Target, error) {
-	c, err := w.ComponentOf(ctx, e, a.globals.component, variable)
-	return playbooks.Target{Environment: e, Component: c}, err
+// chooseEnv is readEnv or writeEnv.
+type chooseEnv func(*playbooks.World) (config.Environment, error)
+
+// readTarget opens the project and settles environment and component of a read
+// of a whole path.
+func (a *app) readTarget(ctx context.Context) (*playbooks.World, playbooks.Target, error) {
+	return a.resolve(a.readEnv, func(w *playbooks.World, e config.Environment) (string, error) {
+		return w.ComponentOf(ctx, e, a.globals.component, "")
+	})
 }
 
-// readTarget opens the project and settles environment and component of a read.
-func (a *app) readTarget(ctx context.Context, variable string) (*playbooks.World, playbooks.Target, error) {
-	return a.resolve(ctx, variable, a.readEnv)
+// writeTarget is readTarget for a write, of variables if it names any.
+func (a *app) writeTarget(ctx context.Context, variables ...string) (*playbooks.World, playbooks.Target, error) {
+	return a.resolve(a.writeEnv, func(w *playbooks.World, e config.Environment) (string, error) {
+		if len(variables) == 0 {
+			variables = []string{""}
+		}
+		return w.ComponentOfAll(ctx, e, a.globals.component, variables)
+	})
 }
 
-// writeTarget is readTarget for a write.
-func (a *app) writeTarget(ctx context.Context, variable string) (*playbooks.World, playbooks.Target, error) {
-	return a.resolve(ctx, variable, a.writeEnv)
+// knownTarget is for what asks after a variable that must exist, or, with ever,
+// must have existed.
+func (a *app) knownTarget(ctx context.Context, variable string, env chooseEnv, ever bool) (*playbooks.World, playbooks.Target, error) {
+	return a.resolve(env, func(w *playbooks.World, e config.Environment) (string, error) {
+		return w.ComponentKnowing(ctx, e, a.globals.component, variable, ever)
+	})
 }
 
-func (a *app) resolve(ctx context.Context, variable string, env func(*playbooks.World) (config.Environment, error)) (*playbooks.World, playbooks.Target, error) {
+func (a *app) resolve(env chooseEnv, component func(*playbooks.World, config.Environment) (string, error)) (*playbooks.World, playbooks.Target, error) {
 	w, err := a.open()
 	if err != nil {
 		return nil, playbooks.Target{}, err
@@ -74,22 +87,42 @@ func (a *app) resolve(ctx context.Context, variable string, env func(*playbooks.
 	if err != nil {
 		return nil, playbooks.Target{}, err
 	}
-	t, err := a.target(ctx, w, e, variable)
-	return w, t, err
+	c, err := component(w, e)
+	return w, playbooks.Target{Environment: e, Component: c}, err
 }
 
 // variableArgument refuses KEY=value, which the shell's history and every
 // process list would keep, and names that are no variable's.
-func variableArgument(command, arg string) error {
+func (a *app) variableArgument(command, arg string) error {
 	if name, _, found := strings.Cut(arg, "="); found {
-		return fault.Newf(fault.Refused, command+" "+name, fmt.Sprintf("run envctl %s %s and type the value, or pipe it: … | envctl %s %s --stdin", command, name, command, name),
-			"a value on the command line is visible to every process and stays in the shell's history")
+		again := fmt.Sprintf("envctl %s %s", command, name)
+		if a.globals.env != "" {
+			again += " --env " + a.globals.env
+		}
+		hint := "run " + again
+		if command == "set" {
+			hint += " and type the value, or pipe it: … | " + again + " --stdin"
+		}
+		return fault.New(fault.Refused, command+" "+name, "a value on the command line is visible to every process and stays in the shell's history", hint)
+	}
+	if upper := strings.ToUpper(arg); command == "trace" && playbooks.IsVariable(upper) {
+		if arg != upper {
+			return fault.New(fault.Usage, command, "an argument is not a variable's name", "write names as UPPER_SNAKE, e.g. "+upper)
+		}
+		return nil
 	}
 	if !playbooks.IsVariable(arg) {
 		// It is not repeated: envctl set KEY VALUE is what one types by habit.
 		return fault.New(fault.Usage, command, "an argument is not a variable's name", "write names as UPPER_SNAKE, e.g. SECRET_KEY; a value comes by prompt, --stdin or --from-file")
 	}
 	return nil
+}
+
+// nameColumns says beside a piped table, which has no heading, what its columns are.
+func (a *app) nameColumns(columns []string) {
+	if !a.ui.OutTTY {
+		a.ui.Note("columns: %s", strings.Join(columns, ", "))
+	}
 }
 
 func contains(all []string, s string) bool {

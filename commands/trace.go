@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ func (a *app) traceCommand() *cli.Command {
 }
 
 func (a *app) trace(ctx context.Context, variable string, all bool) error {
-	if err := variableArgument("trace", variable); err != nil {
+	if err := a.variableArgument("trace", variable); err != nil {
 		return err
 	}
 	w, err := a.open()
@@ -115,7 +116,7 @@ func (a *app) showColumns(traces []*playbooks.Trace) error {
 		switch {
 		case at.Text == "-":
 			*at = c
-		case !strings.Contains(at.Text, c.Text): // several processes, several values
+		case !slices.Contains(strings.Fields(at.Text), c.Text): // several processes, several values
 			at.Text += " " + c.Text
 		}
 	}
@@ -148,6 +149,7 @@ func (a *app) showColumns(traces []*playbooks.Trace) error {
 	for i, name := range order {
 		rows[i] = append([]ui.Cell{ui.C("%s", name)}, cells[name]...)
 	}
+	a.nameColumns(header)
 	if err := a.ui.Table(header, rows); err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (a *app) getCommand() *cli.Command {
 		},
 		Action: a.reading(1, 1, func(ctx context.Context, c *cli.Context) error {
 			key, raw, reveal := c.Args().First(), c.Bool("raw"), c.Bool("reveal")
-			w, t, err := a.readTarget(ctx, key)
+			w, t, err := a.knownTarget(ctx, key, a.readEnv, false)
 			if err != nil {
 				return err
 			}
@@ -187,6 +187,7 @@ func (a *app) list(ctx context.Context, allEnvs, reveal bool) error {
 		}
 	}
 	if allEnvs {
+		a.nameColumns(listColumns(names))
 		return errors.Join(a.ui.Table(listColumns(names), columnRows(doc.Keys, names, reveal)), unread)
 	}
 	rows := make([][]ui.Cell, 0, len(doc.Keys))
@@ -241,7 +242,7 @@ func (a *app) historyCommand() *cli.Command {
 		Flags: []cli.Flag{revealFlag()},
 		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
 			key, reveal := c.Args().First(), c.Bool("reveal")
-			w, t, err := a.readTarget(ctx, key)
+			w, t, err := a.knownTarget(ctx, key, a.readEnv, true)
 			if err != nil {
 				return err
 			}
@@ -397,7 +398,7 @@ func (a *app) unsetCommand() *cli.Command {
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"}},
 		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
 			key := c.Args().First()
-			w, t, err := a.writeTarget(ctx, key)
+			w, t, err := a.knownTarget(ctx, key, a.writeEnv, false)
 			if err != nil {
 				return err
 			}
@@ -419,7 +420,7 @@ func (a *app) restoreCommand() *cli.Command {
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"}, versionFlag()},
 		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
 			key := c.Args().First()
-			w, t, err := a.writeTarget(ctx, key)
+			w, t, err := a.knownTarget(ctx, key, a.writeEnv, true)
 			if err != nil {
 				return err
 			}
@@ -442,10 +443,13 @@ func (a *app) rollbackCommand() *cli.Command {
 		Name: "rollback", Usage: "Make a path equal to one of its earlier versions", Category: "values",
 		Flags: []cli.Flag{&cli.IntFlag{Name: "to", Usage: "the version `N`"}},
 		Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
+			if !c.IsSet("to") {
+				return fault.New(fault.Usage, "rollback", "the version to go back to is not named", "name it with --to; envctl history KEY shows the versions")
+			}
 			if c.Int("to") < 1 {
 				return fault.Newf(fault.Usage, "rollback", "run envctl history KEY to see the versions", "--to %s is not a version", strconv.Itoa(c.Int("to")))
 			}
-			w, t, err := a.writeTarget(ctx, "")
+			w, t, err := a.writeTarget(ctx)
 			if err != nil {
 				return err
 			}

@@ -58,7 +58,7 @@ func (a *app) varRenameCommand() *cli.Command {
 		},
 		Action: a.action(2, 2, func(_ context.Context, c *cli.Context) error {
 			old, fresh := c.Args().Get(0), c.Args().Get(1)
-			if err := variableArgument("var rename "+old, fresh); err != nil {
+			if err := a.variableArgument("var rename "+old, fresh); err != nil {
 				return err
 			}
 			return a.changeVariable(old, old, func(w *playbooks.World, component string) (*playbooks.VarChange, error) {
@@ -103,7 +103,7 @@ type varFileEntry struct {
 func (a *app) changeVariable(name, declared string, plan func(*playbooks.World, string) (*playbooks.VarChange, error)) error {
 	// A name that a layer has may be illegal: that is a reason to rename or remove it.
 	if strings.Contains(name, "=") || declared == "" {
-		if err := variableArgument("var add", name); err != nil {
+		if err := a.variableArgument("var add", name); err != nil {
 			return err
 		}
 	}

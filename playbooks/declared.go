@@ -12,6 +12,7 @@ import (
 	"envctl/internal/layer"
 	"envctl/internal/layer/python"
 	"envctl/internal/secret"
+	"envctl/naming"
 	"envctl/providers"
 )
 
@@ -119,6 +120,52 @@ func (w *World) ComponentOf(ctx context.Context, e config.Environment, named, va
 	if variable == "" {
 		return "", fault.Newf(fault.Usage, "choose a component", "name one with --component", "the project has several: %s", list(names))
 	}
+	found, err := w.owners(ctx, e, variable)
+	if err == nil && len(found) == 0 {
+		err = fault.Newf(fault.Usage, "choose a component for "+variable, "name one with --component: "+list(names), "none declares or holds it")
+	}
+	return onlyOwner(variable, found, err)
+}
+
+// ComponentKnowing is ComponentOf for what asks after a variable that must exist:
+// one that is known nowhere is NotFound. ever: a component whose path held it once
+// counts where none does now.
+func (w *World) ComponentKnowing(ctx context.Context, e config.Environment, named, variable string, ever bool) (string, error) {
+	names := w.Project.ComponentNames()
+	if named != "" || len(names) < 2 {
+		return w.ComponentOf(ctx, e, named, variable)
+	}
+	found, err := w.owners(ctx, e, variable)
+	if ever && err == nil && len(found) == 0 {
+		for _, name := range names {
+			events, err := w.History(ctx, Target{e, name}, variable)
+			if err == nil && slices.ContainsFunc(events, func(v Event) bool { return v.State == "set" || v.State == "empty" }) {
+				found = append(found, name)
+			}
+		}
+	}
+	if err == nil && len(found) == 0 {
+		err = w.unknownVariable(variable, e)
+	}
+	return onlyOwner(variable, found, err)
+}
+
+// unknownVariable is the error for a variable that no component declares or holds.
+func (w *World) unknownVariable(variable string, e config.Environment) error {
+	var all []string
+	for _, c := range w.Project.Components {
+		all = append(all, w.Declared(c.Key, w.Layers(c.Value))...)
+	}
+	hint := "run envctl list --env " + e.Name
+	if near := naming.Nearest(variable, all); near != "" {
+		hint = "did you mean " + near + "?"
+	}
+	return fault.Newf(fault.NotFound, "variable "+variable, hint, "no component declares it or holds it in %s", e.Name)
+}
+
+// owners returns the components that declare or hold a variable. The error, of
+// paths that cannot be read, counts only where there is none.
+func (w *World) owners(ctx context.Context, e config.Environment, variable string) ([]string, error) {
 	holds, err := w.holders(ctx, e, variable)
 	var found []string
 	for _, c := range w.Project.Components {
@@ -126,15 +173,46 @@ func (w *World) ComponentOf(ctx context.Context, e config.Environment, named, va
 			found = append(found, c.Key)
 		}
 	}
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return "", fault.Newf(fault.Usage, "choose a component for "+variable, "name one with --component", "several declare or hold it: %s", list(found))
-	case err != nil:
+	return found, err
+}
+
+// onlyOwner is the one component of found; err says why there is none.
+func onlyOwner(variable string, found []string, err error) (string, error) {
+	switch len(found) {
+	case 0:
 		return "", err
+	case 1:
+		return found[0], nil
 	}
-	return "", fault.Newf(fault.Usage, "choose a component for "+variable, "name one with --component: "+list(names), "none declares or holds it")
+	return "", fault.Newf(fault.Usage, "choose a component for "+variable, "name one with --component", "several declare or hold it: %s", list(found))
+}
+
+// ComponentOfAll is ComponentOf for variables that are written together, to one
+// path. Those that no component knows go where the others do.
+func (w *World) ComponentOfAll(ctx context.Context, e config.Environment, named string, variables []string) (string, error) {
+	if named != "" || len(variables) == 1 || len(w.Project.Components) < 2 {
+		return w.ComponentOf(ctx, e, named, variables[0])
+	}
+	owner, of := "", ""
+	for _, v := range variables {
+		found, err := w.owners(ctx, e, v)
+		if err == nil && len(found) == 0 {
+			continue
+		}
+		one, err := onlyOwner(v, found, err)
+		if err != nil {
+			return "", err
+		}
+		if owner != "" && one != owner {
+			return "", fault.Newf(fault.Usage, "choose a component", "write them one after the other, or name one with --component",
+				"%s is %s's and %s is %s's", of, owner, v, one)
+		}
+		owner, of = one, v
+	}
+	if owner == "" {
+		return w.ComponentOf(ctx, e, named, variables[0])
+	}
+	return owner, nil
 }
 
 // ComponentTraced is ComponentOf for a variable that may be known nowhere, which
@@ -150,22 +228,7 @@ func (w *World) ComponentTraced(ctx context.Context, e config.Environment, named
 	if len(declaring) == 1 {
 		return declaring[0], nil
 	}
-	name, err := w.ComponentOf(ctx, e, named, variable)
-	if fault.Is(err, fault.Usage) && named == "" && len(declaring) == 0 && len(w.Project.Components) > 1 {
-		if holds, herr := w.holders(ctx, e, variable); herr == nil && len(holds) == 0 || !anyTrue(holds) {
-			return "", fault.Newf(fault.NotFound, "trace "+variable, "run envctl list --env "+e.Name, "no layer declares it and no source in %s has it", e.Name)
-		}
-	}
-	return name, err
-}
-
-func anyTrue(m map[string]bool) bool {
-	for _, v := range m {
-		if v {
-			return true
-		}
-	}
-	return false
+	return w.ComponentKnowing(ctx, e, named, variable, false)
 }
 
 // holders tells which components' paths hold a key in an environment. What

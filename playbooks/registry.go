@@ -107,7 +107,11 @@ func (w *World) Rollback(ctx context.Context, t Target, to providers.Version) (*
 	p := w.Path(t)
 	old, err := store.Read(ctx, p, to)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.KindOf(err), "roll back "+p.String(), versions(ctx, store, p, t))
+		hint := "" // the error's own
+		if fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
+			hint = versions(ctx, store, p, t)
+		}
+		return nil, fault.Wrap(err, fault.KindOf(err), "roll back "+p.String(), hint)
 	}
 	cur, was, err := w.newest(ctx, store, p)
 	if err != nil {

@@ -111,6 +111,7 @@ type tracing struct {
 	rendered *Rendered
 	reader   *tolerant // the store, as it is read here
 	storeErr error
+	partly   bool // not every version that a running value may be of was looked at
 }
 
 // Trace looks at every source at the same time, each under its own deadline; a
@@ -489,7 +490,11 @@ func (tr *tracing) matchVersions(ctx context.Context, rows []SourceRow) {
 			strangers = append(strangers, r)
 		}
 	}
-	if len(strangers) == 0 || version == 0 {
+	if len(strangers) == 0 {
+		return
+	}
+	tr.partly = version > maxVersions || tr.inputsBeside(path)
+	if version == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, sourceLimit)
@@ -500,6 +505,7 @@ func (tr *tracing) matchVersions(ctx context.Context, rows []SourceRow) {
 			_, err = tr.unread()
 		}
 		if err != nil {
+			tr.partly = true
 			return // the rows simply do not say which version they match
 		}
 		then, ok := old.Variables[tr.variable]
@@ -516,6 +522,21 @@ func (tr *tracing) matchVersions(ctx context.Context, rows []SourceRow) {
 		}
 		strangers = rest
 	}
+}
+
+// inputsBeside tells whether the variable is made of other paths than p too, or of
+// an environment's base: their versions are not gone through.
+func (tr *tracing) inputsBeside(p naming.Path) bool {
+	if tr.t.Environment.Base != "" {
+		return true
+	}
+	if tr.template == nil {
+		return false
+	}
+	return slices.ContainsFunc(tr.template.Inputs, func(in layer.Input) bool {
+		q, err := tr.w.resolvePath(tr.layers.Template, in.Path, tr.t)
+		return err != nil || q != p
+	})
 }
 
 // variablePath is the path whose versions tell a variable's values apart: its

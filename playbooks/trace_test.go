@@ -1,9 +1,11 @@
 package playbooks_test
 
 import (
+	"strings"
 	"testing"
 
 	"envctl/internal/fault"
+	"envctl/internal/secret"
 	"envctl/naming"
 	"envctl/playbooks"
 	"envctl/providers"
@@ -41,5 +43,48 @@ func TestTraceOfADeniedPath(t *testing.T) {
 		if where := map[bool]string{true: "secret/" + closed.String()}[want == "unknown"]; denied != where {
 			t.Errorf("%s: the denied row names %q", variable, denied)
 		}
+	}
+}
+
+// What runs is said to be of no version only where all versions were looked at.
+func TestTraceOfAValueOfNoKnownVersion(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		env, because string
+		deny         bool
+	}{
+		"all looked at": {"staging", "no version of the store", false},
+		"one unread":    {"staging", "is not known", true},
+	} {
+		l := testLab(t)
+		must(t, l.start(tt.env, "SECRET_KEY", "s0"))
+		_, err := l.store.Store.Write(t.Context(), l.path(tt.env), 1, providers.Patch{"SECRET_KEY": secret.New("s1")})
+		must(t, err)
+		l.box(tt.env).env["SECRET_KEY"] = secret.New("someone's own")
+		l.store.read = func(p naming.Path, v providers.Version) error {
+			if tt.deny && v == 1 {
+				return fault.New(fault.Denied, "read "+p.String(), "permission denied", "")
+			}
+			return nil
+		}
+		tr, err := l.Trace(t.Context(), l.target(tt.env), "SECRET_KEY", &playbooks.Letters{})
+		must(t, err)
+		if tr.Verdict.Status != "drift" || !strings.Contains(tr.Verdict.Because, tt.because) {
+			t.Errorf("%s: %+v", name, tr.Verdict)
+		}
+	}
+}
+
+// A rollback that a store could not answer is not said to have no version to go to.
+func TestRollbackOfAStoreThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	l := testLab(t)
+	must(t, l.start("bare", "SECRET_KEY", "s0"))
+	l.store.read = func(p naming.Path, _ providers.Version) error {
+		return fault.New(fault.Unavailable, "read "+p.String(), "connection refused", "check VAULT_ADDR")
+	}
+	_, err := l.Rollback(t.Context(), l.target("bare"), 1)
+	if !fault.Is(err, fault.Unavailable) || fault.HintOf(err) != "check VAULT_ADDR" {
+		t.Errorf("%v, hint %q", err, fault.HintOf(err))
 	}
 }

@@ -210,7 +210,11 @@ func (tr *tracing) differs(r *SourceRow, who string) TraceVerdict {
 		_, now := tr.variablePath()
 		return TraceVerdict{Status: "stale", Because: fmt.Sprintf("%s still holds version %d, the store is at %d", who, r.MatchesVersion, now), Evidence: r.Source, Fix: tr.deployFix()}
 	}
-	return TraceVerdict{Status: "drift", Because: who + " holds a value that no version of the store gives", Evidence: r.Source, Fix: tr.deployFix()}
+	because := who + " holds a value that no version of the store gives"
+	if tr.partly {
+		because = who + " holds another value than the store gives; of which version, if any, is not known"
+	}
+	return TraceVerdict{Status: "drift", Because: because, Evidence: r.Source, Fix: tr.deployFix()}
 }
 
 // withoutContainers is the verdict where nothing runs that counts.

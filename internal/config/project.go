@@ -262,7 +262,7 @@ func IsProduction(name string) bool { return name == "production" }
 // one that a pattern matches. Usage with the nearest name otherwise.
 func (p *Project) Environment(name string) (Environment, error) {
 	if err := naming.CheckSegment("environment", name); err != nil {
-		return Environment{}, fault.Wrap(err, fault.Usage, "", "")
+		return Environment{}, fault.Wrap(err, fault.Usage, "", "the file's environments: "+strings.Join(p.EnvironmentNames(), ", "))
 	}
 	var found *Entry[EnvironmentConfig]
 	for i, e := range p.Environments {

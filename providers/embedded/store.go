@@ -15,6 +15,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -244,7 +245,11 @@ func (s *Store) open(op string, ids []age.Identity) (*document, error) {
 	if s.seen != nil && s.seenSum == sum {
 		return s.seen, nil
 	}
-	d, err := unseal(op+" in "+s.c.File, sealed, ids)
+	where := op
+	if !strings.Contains(op, s.c.File) {
+		where += " in " + s.c.File
+	}
+	d, err := unseal(where, sealed, ids)
 	if err != nil {
 		return nil, err
 	}

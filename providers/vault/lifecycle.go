@@ -217,5 +217,5 @@ func (s *Store) sendPart(ctx context.Context, op string, do func(context.Context
 
 func (s *Store) unsettled(op string, p naming.Path) error {
 	return fault.New(fault.Unknown, op, "the answer was lost, and reading did not settle whether it was carried out",
-		"run envctl history --env "+p.Environment+" --component "+p.Component)
+		"run envctl history KEY --env "+p.Environment+" --component "+p.Component)
 }

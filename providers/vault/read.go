@@ -42,7 +42,7 @@ func (s *Store) Read(ctx context.Context, p naming.Path, v providers.Version) (p
 		return providers.Bundle{}, err
 	}
 	if v < 0 {
-		return providers.Bundle{}, fault.Newf(fault.Usage, op, "run envctl history to see the versions", "there is no version %d", v)
+		return providers.Bundle{}, fault.Newf(fault.Usage, op, "run envctl history KEY to see the versions", "there is no version %d", v)
 	}
 	ctx, cancel := s.within(ctx)
 	defer cancel()
@@ -136,7 +136,7 @@ func parseTime(s string) (time.Time, error) {
 func gone(op string, p naming.Path, info versionInfo) error {
 	where := "--env " + p.Environment + " --component " + p.Component
 	if info.Destroyed {
-		return fault.Newf(fault.Destroyed, op, "run envctl history "+where+" to see what is left", "version %d is destroyed, for good", info.Version)
+		return fault.Newf(fault.Destroyed, op, "run envctl history KEY "+where+" to see what is left", "version %d is destroyed, for good", info.Version)
 	}
 	return fault.Newf(fault.Deleted, op, fmt.Sprintf("run envctl restore --version %d %s", info.Version, where), "version %d is deleted", info.Version)
 }
@@ -149,7 +149,7 @@ func (s *Store) absent(ctx context.Context, op string, p naming.Path, v provider
 	}
 	where := "--env " + p.Environment + " --component " + p.Component
 	if v != providers.Latest {
-		return fault.Newf(fault.NotFound, op, "run envctl history "+where, "there is no version %d", v)
+		return fault.Newf(fault.NotFound, op, "run envctl history KEY "+where, "there is no version %d", v)
 	}
 	return fault.New(fault.NotFound, op, "nothing was ever written there", "run envctl set KEY "+where+" to begin it")
 }

@@ -93,6 +93,6 @@ func (w write) unknown(r reply) error {
 	if r.status != 0 {
 		what = "something before the server failed"
 	}
-	return fault.Newf(fault.Unknown, w.op, "run envctl history --env "+w.p.Environment+" --component "+w.p.Component+" to see whether it was written",
+	return fault.Newf(fault.Unknown, w.op, "run envctl history KEY --env "+w.p.Environment+" --component "+w.p.Component+" to see whether it was written",
 		"%s after the write was sent, and reading did not settle whether it was applied", what)
 }

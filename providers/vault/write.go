@@ -33,7 +33,7 @@ func (s *Store) Write(ctx context.Context, p naming.Path, base providers.Version
 		return 0, err
 	}
 	if base < providers.Any {
-		return 0, fault.Newf(fault.Usage, op, "run envctl history to see the versions", "there is no version %d to write on", base)
+		return 0, fault.Newf(fault.Usage, op, "run envctl history KEY to see the versions", "there is no version %d to write on", base)
 	}
 	for _, k := range slices.Sorted(maps.Keys(patch)) {
 		if !utf8.ValidString(k) || !utf8.ValidString(patch[k].Reveal()) {
