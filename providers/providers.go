@@ -33,6 +33,11 @@ type Bundle struct {
 	// NonString lists, sorted, the keys whose stored value is not a string; their
 	// Value is the JSON text as it arrived (large numbers come back rounded).
 	NonString []string
+	// Custom is the path's custom metadata, as it is now whatever the version.
+	Custom map[string]string
+	// AsOf is when the store answered, by the clock that stamps its versions; zero
+	// where it does not tell.
+	AsOf time.Time
 }
 
 // Patch is a change of keys: a set Value replaces or adds its key, an unset

@@ -384,7 +384,13 @@ func (s *Store) Read(ctx context.Context, p naming.Path, v providers.Version) (p
 	if err := found.live(op); err != nil {
 		return providers.Bundle{}, err
 	}
-	b := providers.Bundle{Path: p, Version: found.Version, Created: found.Created, Values: make(map[string]secret.Value, len(found.Values))}
+	b := providers.Bundle{
+		Path: p, Version: found.Version, Created: found.Created, Values: make(map[string]secret.Value, len(found.Values)),
+		Custom: maps.Clone(e.Custom), AsOf: s.c.Now().UTC(),
+	}
+	if t := d.Revision.Time; b.AsOf.Before(t) { // this machine's clock is behind the last writer's
+		b.AsOf = t.UTC()
+	}
 	maps.Copy(b.Values, found.Values)
 	return b, nil
 }

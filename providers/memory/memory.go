@@ -123,7 +123,10 @@ func (s *Store) Read(ctx context.Context, p naming.Path, v providers.Version) (p
 	if err := found.live(op); err != nil {
 		return providers.Bundle{}, err
 	}
-	return providers.Bundle{Path: p, Version: found.Version, Created: found.Created, Values: maps.Clone(found.values)}, nil
+	return providers.Bundle{
+		Path: p, Version: found.Version, Created: found.Created, Values: maps.Clone(found.values),
+		Custom: maps.Clone(e.meta.Custom), AsOf: s.now().UTC(),
+	}, nil
 }
 
 // History returns p's versions, oldest first.

@@ -64,6 +64,7 @@ func (h Harness) Run(t *testing.T) {
 		{"concurrent", concurrentTests},
 		{"lifecycle", lifecycleTests},
 		{"metadata", metadataTests},
+		{"as of", asOfTests},
 		{"errors", errorTests},
 		{"model", modelTests},
 		{"locks", lockTests},

@@ -29,6 +29,7 @@ type versionInfo struct {
 	Created   string            `json:"created_time"`
 	Deletion  string            `json:"deletion_time"`
 	Destroyed bool              `json:"destroyed"`
+	Custom    map[string]string `json:"custom_metadata"` // the path's, in the answer to a read
 	CreatedBy *struct {
 		Actor string `json:"actor"`
 	} `json:"created_by"`
@@ -105,11 +106,13 @@ func (s *Store) readAt(ctx context.Context, op, where string, p naming.Path, v p
 	if !a.found() {
 		return providers.Bundle{Path: p, Version: info.Version}, gone(op, p, *info)
 	}
-	return bundle(op, p, *info, answer.Data.Data)
+	b, err := bundle(op, p, *info, answer.Data.Data)
+	b.AsOf = a.date
+	return b, err
 }
 
 func bundle(op string, p naming.Path, info versionInfo, data map[string]json.RawMessage) (providers.Bundle, error) {
-	b := providers.Bundle{Path: p, Version: info.Version, Values: make(map[string]secret.Value, len(data))}
+	b := providers.Bundle{Path: p, Version: info.Version, Values: make(map[string]secret.Value, len(data)), Custom: info.Custom}
 	var err error
 	if b.Created, err = parseTime(info.Created); err != nil {
 		return b, fault.Wrap(errNotVault, fault.Unavailable, op, "run envctl doctor")
