@@ -65,6 +65,9 @@ type Change struct {
 	// ReadBack reads the version that a write made, before anything builds on it.
 	// A write that is deployed is read back all the same.
 	ReadBack bool
+	// Unasked tells that nobody was asked since the path was read: it was a moment
+	// ago, and is not read once more before the write.
+	Unasked func() bool
 	// Check looks at what the write left, when it is read back: the version it was
 	// made on and the one it made.
 	Check func(ctx context.Context, before, after providers.Bundle) error
@@ -151,16 +154,9 @@ func (c Change) planOn(_ context.Context, w *World, store providers.Store, cur p
 	if len(c.Keys) > maxChanged {
 		return nil, fault.Newf(fault.Refused, "write "+cur.Path.String(), "write them in parts", "%d keys in one write; the journal holds at most %d", len(c.Keys), maxChanged)
 	}
-	from, to := "new path", "1"
-	if cur.Version > 0 {
-		from, to = strconv.Itoa(int(cur.Version)), strconv.Itoa(int(cur.Version)+1)
-	}
 	p := &plan.Plan{
 		Playbook: c.Playbook, Project: w.Project.Name, Environment: c.Environment.Name, Component: c.Component, Args: c.Args,
-		Facts: append([]plan.Fact{
-			{Label: "write", Text: fmt.Sprintf("%s  %s → %s  %s", cur.Path, from, to, some(c.Keys))},
-			{Label: "store", Text: store.Describe()},
-		}, c.Facts...),
+		Facts: c.facts(store, cur),
 	}
 	if c.Environment.Protected {
 		p.Confirm = c.Environment.Name
@@ -230,26 +226,22 @@ func (w *World) rollouts(t Target, wrote *written, stage string) (rollouts, erro
 	return out, nil
 }
 
+// facts says what the write will do.
+func (c Change) facts(store providers.Store, cur providers.Bundle) []plan.Fact {
+	from, to := "new path", "1"
+	if cur.Version > 0 {
+		from, to = strconv.Itoa(int(cur.Version)), strconv.Itoa(int(cur.Version)+1)
+	}
+	return append([]plan.Fact{
+		{Label: "write", Text: fmt.Sprintf("%s  %s → %s  %s", cur.Path, from, to, some(c.Keys))},
+		{Label: "store", Text: store.Describe()},
+	}, c.Facts...)
+}
+
 // affected returns the components whose processes a write to a target's path
 // reaches, in the file's order: those whose template reads the path, and those
 // without a template that own it.
-func (w *World) affected(t Target) []string {
-	var out []string
-	for _, c := range w.Project.Components {
-		tmpl, err := w.Template(c.Key)
-		reads := tmpl == nil && c.Key == t.Component || err != nil && c.Key == t.Component
-		if tmpl != nil {
-			for _, p := range tmpl.Paths {
-				comp := patternComponent(p.Pattern)
-				reads = reads || comp == t.Component || comp == ""
-			}
-		}
-		if reads {
-			out = append(out, c.Key)
-		}
-	}
-	return out
-}
+func (w *World) affected(t Target) []string { return w.reach().of(t.Component) }
 
 // stepID is "write", or "write.COMPONENT" where a plan writes several paths.
 func (c Change) stepID() string {
@@ -357,7 +349,7 @@ func (w *World) write(ctx context.Context, page *plan.Page, store providers.Stor
 // deleted and made again may have reached the same version number, which the
 // store's check-and-set lets pass.
 func (c Change) still(ctx context.Context, store providers.Reader, cur providers.Bundle) error {
-	if !c.ReadBack || cur.Version == 0 || c.Was != "" {
+	if !c.ReadBack || cur.Version == 0 || c.Was != "" || c.Unasked != nil && c.Unasked() {
 		return nil
 	}
 	now, err := store.Read(ctx, cur.Path, providers.Latest)

@@ -127,6 +127,8 @@ type Exported struct {
 	Values   map[string]secret.Value
 	Key      secret.Key
 	Findings []RenderFinding
+	// FromStore is as of Rendered.
+	FromStore []secret.Value
 }
 
 // Exporting returns a target's variables as its services see them, or with
@@ -149,12 +151,13 @@ func (w *World) Exporting(ctx context.Context, t Target, stored bool) (*Exported
 			return nil, w.hintMissing(err, t)
 		}
 		out.Values = b.Values
+		out.FromStore = (&Rendered{Variables: b.Values}).FromStore()
 	} else {
 		r, err := w.Rendering(ctx, t, dotenv.Sh)
 		if err != nil {
 			return nil, err
 		}
-		out.Values, out.Findings = r.Variables, r.Findings
+		out.Values, out.Findings, out.FromStore = r.Variables, r.Findings, r.FromStore()
 	}
 	if len(out.Values) == 0 {
 		return nil, fault.Newf(fault.NotFound, "export "+w.Path(t).String(), "run envctl set KEY"+t.on(), "it holds no variables")

@@ -95,24 +95,6 @@ func tooEarly(now, since time.Time, r Rotation) error {
 // setSince returns when the current value of key was written: the time of the
 // oldest version of the newest run of versions that hold it.
 func (w *World) setSince(ctx context.Context, r providers.Reader, cur providers.Bundle, key string) (time.Time, error) {
-	revisions, err := r.History(ctx, cur.Path)
-	if err != nil {
-		return time.Time{}, err
-	}
-	since := cur.Created
-	for i := len(revisions) - 1; i >= 0; i-- {
-		rev := revisions[i]
-		if rev.Version >= cur.Version || rev.Deleted || rev.Destroyed {
-			continue
-		}
-		b, err := r.Read(ctx, cur.Path, rev.Version)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if !b.Values[key].Equal(cur.Values[key]) {
-			break
-		}
-		since = b.Created
-	}
-	return since, nil
+	a, err := (&past{r: r, cur: cur}).since(ctx, key)
+	return a.Since, err
 }

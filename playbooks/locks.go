@@ -2,6 +2,8 @@ package playbooks
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"envctl/internal/config"
 	"envctl/internal/plan"
@@ -34,11 +36,43 @@ func (w *World) guard(p *plan.Plan, e config.Environment) error {
 // locks are a store's, as the engine knows them.
 type locks struct{ l *lease.Locks }
 
-// Lock takes a component or a whole environment.
+// Lock takes a component, several of them (their names joined by commas), or a
+// whole environment.
 func (l locks) Lock(ctx context.Context, component string, h plan.Holder, dead func(plan.Holder) bool) (plan.Lock, error) {
-	got, err := l.l.Lock(ctx, component, lease.Holder(h), func(h lease.Holder) bool { return dead(plan.Holder(h)) })
-	if err != nil {
-		return nil, err
+	names := strings.Split(component, ",")
+	slices.Sort(names) // two runs that want the same take them in the same order
+	var held leases
+	for _, name := range slices.Compact(names) {
+		got, err := l.l.Lock(ctx, name, lease.Holder(h), func(h lease.Holder) bool { return dead(plan.Holder(h)) })
+		if err != nil {
+			_ = held.Release(context.WithoutCancel(ctx)) // they run out by themselves
+			return nil, err
+		}
+		held = append(held, got)
 	}
-	return got, nil
+	return held, nil
+}
+
+// leases are the locks of one run.
+type leases []*lease.Lease
+
+// Check returns Conflict once any of them is lost.
+func (l leases) Check(ctx context.Context) error {
+	for _, one := range l {
+		if err := one.Check(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Release gives all of them back.
+func (l leases) Release(ctx context.Context) error {
+	var err error
+	for _, one := range l {
+		if rerr := one.Release(ctx); err == nil {
+			err = rerr
+		}
+	}
+	return err
 }

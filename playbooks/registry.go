@@ -203,6 +203,9 @@ func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) 
 		if h.Args["role"] != "" {
 			return w.rebuildRole(ctx, t, rest, h)
 		}
+		if strings.HasPrefix(rest, "-") {
+			return w.rebuildRotateAll(ctx, e, h)
+		}
 		return w.rebuildRotate(ctx, t, rest, h)
 	case "deploy":
 		return w.Deploy(ctx, t)

@@ -23,9 +23,9 @@ type rollout struct{ before, deploy, verify plan.Step }
 const deployLimit = 5 * time.Minute
 
 // rollout returns the steps for one component; of ends their ids, where the plan
-// has several rollouts; wrote: what the plan's one write did, nil where it has
-// none or many.
-func (w *World) rollout(t Target, d providers.Deployer, of string, wrote *written) (rollout, []plan.Fact, error) {
+// has several rollouts; wrote: what the plan's writes to what it reads did, nil
+// where that is not followed up.
+func (w *World) rollout(t Target, d providers.Deployer, of string, wrote ...*written) (rollout, []plan.Fact, error) {
 	services, err := w.services(t)
 	if err != nil {
 		return rollout{}, nil, err
@@ -102,18 +102,18 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote *writte
 			},
 			Undo: func(context.Context, plan.Receipt) error { deployed = true; return nil }, // the step before redeploys
 		},
-		verify: w.verifyStep(t, "verify"+of, wrote),
+		verify: w.verifyStep(t, "verify"+of, wrote...),
 	}, facts, nil
 }
 
 // verifyStep reads the running processes. A resumed run reads them again: what an
 // earlier process read, or a journal says it read, is not what runs now.
-func (w *World) verifyStep(t Target, id string, wrote *written) plan.Step {
+func (w *World) verifyStep(t Target, id string, wrote ...*written) plan.Step {
 	read := false
 	return plan.Step{
 		ID: id, Title: "read the running processes", Risk: plan.Reads,
 		Do: func(ctx context.Context, _ *plan.Page) (plan.Receipt, error) {
-			p, err := w.proof(ctx, t, wrote)
+			p, err := w.proofs(ctx, t, wrote)
 			if err != nil {
 				return nil, err
 			}
@@ -124,7 +124,7 @@ func (w *World) verifyStep(t Target, id string, wrote *written) plan.Step {
 			if read {
 				return nil
 			}
-			p, err := w.proof(ctx, t, wrote)
+			p, err := w.proofs(ctx, t, wrote)
 			if err == nil && r["evidence"] != "" && p.Kind != r["evidence"] {
 				err = stale(t, "the journal says that it was verified by "+r["evidence"]+", which cannot be read now: "+p.Why, redeploy(t))
 			}
@@ -132,6 +132,21 @@ func (w *World) verifyStep(t Target, id string, wrote *written) plan.Step {
 		},
 		Undo: func(context.Context, plan.Receipt) error { return nil },
 	}
+}
+
+// proofs puts together what is proven of each write: the weakest of it.
+func (w *World) proofs(ctx context.Context, t Target, wrote []*written) (Proof, error) {
+	var all Proof
+	for i, one := range wrote {
+		p, err := w.proof(ctx, t, one)
+		if err != nil {
+			return p, err
+		}
+		if i == 0 || all.Kind != "" && p.Kind != "process" {
+			all = p
+		}
+	}
+	return all, nil
 }
 
 // proof is Evidence, and that what a run wrote is part of it: the keys are still

@@ -65,6 +65,10 @@ type Event struct {
 	Text    string    `json:"text,omitempty"`
 	State   State     `json:"state,omitempty"`
 	Receipt Receipt   `json:"receipt,omitempty"`
+	// Of EventStarted and EventResumed: what the run is about.
+	Playbook    string `json:"playbook,omitempty"`
+	Environment string `json:"environment,omitempty"`
+	Component   string `json:"component,omitempty"`
 }
 
 // Result is how a run stands when Run, Resume or Undo returns, with an error

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,8 +74,10 @@ func (e *Engine) tryTarget(h Header) (release func(), err error) {
 	if err == nil {
 		err = take(h.Component != "", owner, h.Environment)
 	}
-	if err == nil && h.Component != "" {
-		err = take(false, owner, h.Environment, h.Component)
+	for _, c := range components(h) {
+		if err == nil {
+			err = take(false, owner, h.Environment, c)
+		}
 	}
 	if err == nil {
 		return release, nil
@@ -103,7 +106,18 @@ func (e *Engine) busy(h Header) error {
 
 func overlap(a, b Header) bool {
 	return a.Project == b.Project && (a.Project != "" || a.Root == b.Root) && a.Environment == b.Environment &&
-		(a.Component == b.Component || a.Component == "" || b.Component == "")
+		(a.Component == "" || b.Component == "" ||
+			slices.ContainsFunc(components(a), func(c string) bool { return slices.Contains(components(b), c) }))
+}
+
+// components are those that a run works on, sorted; none: all of its environment.
+func components(h Header) []string {
+	if h.Component == "" {
+		return nil
+	}
+	all := strings.Split(h.Component, ",")
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func target(h Header) string {

@@ -63,7 +63,8 @@ type Step struct {
 type Plan struct {
 	// Playbook names the command ("rotate jwt"); the other three are the target.
 	// One run at a time works on a target on this machine; a run without a
-	// component works on all components of its environment.
+	// component works on all components of its environment, and several have their
+	// names joined by commas.
 	Playbook, Project, Environment, Component string
 	// Args rebuilds this plan for resume and undo: names and numbers, never values.
 	Args    map[string]string

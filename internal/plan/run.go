@@ -404,8 +404,13 @@ func (r *run) tell(kind EventKind, step, text string) {
 			}
 		}
 	}
-	if kind == EventEnded {
+	switch kind {
+	case EventEnded:
 		ev.State = r.st.end
+	case EventStarted, EventResumed:
+		h := r.st.header
+		ev.Playbook, ev.Environment, ev.Component = h.Playbook, h.Environment, h.Component
+	default:
 	}
 	r.mu.Unlock()
 	r.e.Observer(ev)

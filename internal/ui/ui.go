@@ -28,6 +28,7 @@ type UI struct {
 	Verbose               int
 	Columns               int // the width, where Out is not the terminal itself; 0: nobody says
 	Prompter              Prompter
+	Warned                func(text string) // also hears each warning; nil: nobody
 
 	warnings []string // under --json
 }
@@ -111,6 +112,9 @@ func (u *UI) Warn(format string, args ...any) {
 		return
 	}
 	fmt.Fprintln(u.Err, "envctl: warning: "+Clean(fmt.Sprintf(format, args...)))
+	if u.Warned != nil {
+		u.Warned(fmt.Sprintf(format, args...))
+	}
 }
 
 // Warnings returns the warnings of a run under --json, for its one object on
