@@ -46,6 +46,8 @@ type app struct {
 	ui      *ui.UI
 	globals globals
 	world   *playbooks.World
+	reports reporting
+	command string      // the running command's name, for annotations
 	core    harden.Core // given back to the child of run
 }
 
@@ -116,7 +118,7 @@ func (a *app) end(err error) int {
 		return code
 	}
 	kind, hint := fault.KindOf(err), fault.HintOf(err)
-	if a.ui.JSON {
+	if a.ui.JSON || a.globals.events {
 		doc, merr := json.Marshal(errorDocument{
 			Schema: "envctl.error/v1", Kind: kind.String(), Message: ui.Clean(err.Error()), Hint: ui.Clean(hint), Exit: code, Warnings: a.ui.Warnings(),
 		})
@@ -125,6 +127,7 @@ func (a *app) end(err error) int {
 		}
 		return code
 	}
+	a.annotateError(err)
 	fmt.Fprintln(a.ui.Err, "envctl: "+ui.Clean(err.Error()))
 	if hint != "" {
 		fmt.Fprintln(a.ui.Err, "hint: "+ui.Clean(hint))
@@ -204,6 +207,9 @@ func (a *app) before(c *cli.Context) error {
 		return fault.New(fault.Usage, "--timeout "+a.globals.timeout.String(), "it is before now", "give a duration such as 30s or 2m")
 	}
 	a.ui.NoInput = a.globals.noInput
+	if a.inGitHub() && !a.globals.events {
+		a.ui.Warned = func(text string) { a.annotate("warning", "envctl "+a.command, text, "", 0) }
+	}
 	if c.Bool("no-color") || a.Getenv("NO_COLOR") != "" || a.Getenv("TERM") == "dumb" || a.ui.JSON {
 		a.ui.Color = false
 	}
@@ -227,6 +233,7 @@ func (a *app) action(minArgs, maxArgs int, run func(ctx context.Context, c *cli.
 			return fault.Newf(fault.Usage, withoutProgram(c.Command.HelpName), "run "+c.Command.HelpName+" --help",
 				"%s", argumentCount(n, minArgs, c.Command.ArgsUsage))
 		}
+		a.command = strings.TrimPrefix(c.Command.HelpName, "envctl ")
 		ctx := c.Context
 		if t := a.globals.timeout; t > 0 {
 			var cancel context.CancelFunc

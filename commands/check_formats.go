@@ -152,8 +152,7 @@ func (a *app) writeJUnit(r *check.Report) error {
 
 // writeGitHub writes a workflow command per finding.
 func (a *app) writeGitHub(r *check.Report, prefix string) {
-	data := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
-	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	data, property := workflowData, workflowProperty
 	for _, f := range r.Findings {
 		level := string(f.Severity)
 		if f.Severity == check.Info {

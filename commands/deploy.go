@@ -19,6 +19,7 @@ import (
 func (a *app) deployCommand() *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Usage: "Bring a component's values into its running processes, and read them back", ArgsUsage: "[COMPONENT]", Category: "playbooks",
+		Flags: []cli.Flag{a.reportFlag()},
 		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
 			w, err := a.open()
 			if err != nil {

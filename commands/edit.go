@@ -34,6 +34,7 @@ func (a *app) editCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "allow-disk", Usage: "use a temporary file on disk where there is no memory-backed place"},
 			&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"},
+			a.reportFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			// Until the editor has ended, an interrupt is the editor's own key.

@@ -39,6 +39,7 @@ func (a *app) envCommand() *cli.Command {
 					&cli.StringFlag{Name: "credentials-dir", Usage: "the credentials go into files of mode 0600 in `DIR`, not to the deployer"},
 					&cli.BoolFlag{Name: "no-deploy", Usage: "write only"},
 					&cli.BoolFlag{Name: "plan", Usage: "show all that it would do, and do nothing; as --dry-run"},
+					a.reportFlag(),
 					&cli.StringFlag{Name: "ttl", Usage: "it is ephemeral and lives for `DURATION`, e.g. 72h or 3d"},
 					&cli.StringFlag{Name: "values", Usage: "values as KEY=value lines in `FILE`, or - for standard input"},
 					&cli.StringFlag{Name: "with-credentials", Usage: "its policies, and a credential for each component with services: `KIND` token or approle"},

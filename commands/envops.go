@@ -26,6 +26,7 @@ func (a *app) envOperations() []*cli.Command {
 				&cli.BoolFlag{Name: "all-non-secret", Usage: "every key of FROM that is no secret and does not name FROM"},
 				&cli.BoolFlag{Name: "no-deploy", Usage: "write only"},
 				&cli.StringFlag{Name: "only", Usage: "the `KEYS`, separated by commas or spaces"},
+				a.reportFlag(),
 			},
 			Action: a.action(2, -1, a.envPromote),
 		},
@@ -35,6 +36,7 @@ func (a *app) envOperations() []*cli.Command {
 			Flags: []cli.Flag{
 				&cli.BoolFlag{Name: "destroy", Usage: "volumes and all versions too, for good"},
 				&cli.BoolFlag{Name: "keep-containers", Usage: "leave what runs as it is"},
+				a.reportFlag(),
 				&cli.BoolFlag{Name: "with-policy", Usage: "its policies and every credential of theirs too, with the token in VAULT_ROOT_TOKEN"},
 			},
 			Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
@@ -50,6 +52,7 @@ func (a *app) envOperations() []*cli.Command {
 				&cli.BoolFlag{Name: "delete", Usage: "really delete them"},
 				&cli.BoolFlag{Name: "destroy", Usage: "volumes and all versions too, for good; wants --yes"},
 				&cli.StringFlag{Name: "open", Usage: "the `NUMBERS` of the open pull requests, separated by commas, or none"},
+				a.reportFlag(),
 			},
 			Action: a.action(0, 0, a.envSweep),
 		},
@@ -152,8 +155,11 @@ func (a *app) envDelete(ctx context.Context, d playbooks.Deletion) error {
 	if err != nil {
 		return err
 	}
+	if err := a.beginReport(p); err != nil {
+		return err
+	}
 	res, err := a.engine(w).Run(ctx, p)
-	if err = a.report(e, p, res, err); err != nil || a.ui.JSON || a.globals.events {
+	if err = a.endReport(p, a.report(e, p, res, err), res.Record); err != nil || a.ui.JSON || a.globals.events {
 		return err
 	}
 	a.sayDeleted(res.Record)
@@ -299,6 +305,12 @@ func (a *app) envSweep(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	really := (c.Bool("delete") || a.globals.yes) && !a.globals.dryRun
+	swept := &plan.Plan{Playbook: "env sweep"}
+	if really {
+		if err := a.beginReport(swept); err != nil {
+			return err
+		}
+	}
 	rows := []sweepRow{}
 	var failed []string
 	var cause error
@@ -333,9 +345,9 @@ func (a *app) envSweep(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	if len(failed) > 0 {
-		return fault.Newf(fault.KindOf(cause), "env sweep", fault.HintOf(cause), "%d of %d could not be deleted: %s", len(failed), len(rows), strings.Join(failed, ", "))
+		err = fault.Newf(fault.KindOf(cause), "env sweep", fault.HintOf(cause), "%d of %d could not be deleted: %s", len(failed), len(rows), strings.Join(failed, ", "))
 	}
-	return nil
+	return a.endReport(swept, err, a.reports.kept...)
 }
 
 // sweepOne deletes one preview in a run of its own; done is false where nothing
@@ -362,7 +374,7 @@ func (a *app) sweepOne(ctx context.Context, row *sweepRow, destroy, really bool)
 		return true, err
 	}
 	res, err := a.engine(w).Run(ctx, p)
-	row.Run = res.Record.ID
+	row.Run, a.reports.kept = res.Record.ID, append(a.reports.kept, res.Record)
 	if err == nil {
 		row.State = "deleted"
 	}

@@ -116,6 +116,9 @@ func (a *app) export(ctx context.Context, o exportOptions) error {
 	for _, k := range sortedNames(values) {
 		doc.Keys = append(doc.Keys, exportKey{k, got.Key.Fingerprint(values[k])})
 	}
+	if o.out != "" && !a.globals.dryRun || o.reveal || !a.ui.OutTTY && !a.ui.JSON {
+		a.mask(got.FromStore...)
+	}
 	switch {
 	case o.out != "" && a.globals.dryRun:
 		a.ui.Note("dry run: %s for %s would go to %s", howMany(len(values), "variable", "variables"), format, o.out)

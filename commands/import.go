@@ -33,6 +33,7 @@ func (a *app) importCommand() *cli.Command {
 			&cli.StringFlag{Name: "at", Usage: "the `PART` of the file: a.b in JSON and YAML (env in Helm values), a compose service, an INI section, a Secret's name"},
 			&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"},
 			&cli.StringFlag{Name: "format", Usage: "the file's `FORMAT`: " + formats.Names()},
+			a.reportFlag(),
 			&cli.BoolFlag{Name: "skip-refused", Usage: "leave out what cannot be imported, and write the rest"},
 		},
 		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {

@@ -56,8 +56,13 @@ func (a *app) engine(w *playbooks.World) *plan.Engine {
 // observe shows a run's progress: a line per step on a terminal, one object per
 // step under --events, nothing when piped.
 func (a *app) observe(e plan.Event) {
+	a.reports.times.add(e)
 	if a.globals.events {
-		if line, err := json.Marshal(e); err == nil {
+		line, err := json.Marshal(struct {
+			Schema string `json:"schema"`
+			plan.Event
+		}{"envctl.event/v1", e})
+		if err == nil {
 			fmt.Fprintln(a.ui.Out, string(line))
 		}
 		return
@@ -153,7 +158,7 @@ const setPatience = 30 * time.Second
 // perform shows, asks, runs and reports a plan: the one way every write takes.
 func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Environment, p *plan.Plan) error {
 	if a.globals.dryRun {
-		return a.dryRun(p)
+		return a.endReport(p, a.dryRun(p))
 	}
 	a.warn(p)
 	if err := a.consent(ctx, p); err != nil {
@@ -163,8 +168,11 @@ func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Enviro
 	if p.Playbook == "set" {
 		e.Wait = setPatience
 	}
+	if err := a.beginReport(p); err != nil {
+		return err
+	}
 	res, err := e.Run(ctx, p)
-	return a.report(env, p, res, err)
+	return a.endReport(p, a.report(env, p, res, err), res.Record)
 }
 
 func (a *app) dryRun(p *plan.Plan) error {

@@ -188,6 +188,9 @@ func (a *app) renderOne(ctx context.Context, w *playbooks.World, t playbooks.Tar
 		}
 	}
 	a.showRenderFindings(t, r.Findings, o.check)
+	if o.raw || o.reveal || o.out != "" {
+		a.mask(r.FromStore()...)
+	}
 	switch {
 	case o.check:
 		if !a.ui.JSON && len(r.Findings) == 0 {

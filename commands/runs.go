@@ -69,6 +69,7 @@ type continuation = func(*plan.Engine, context.Context, string, func(plan.Header
 func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: "RUN", Category: "playbooks",
+		Flags: []cli.Flag{a.reportFlag()},
 		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
 			id := c.Args().First()
 			record, err := a.journal().Load(id)
@@ -96,8 +97,12 @@ func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 				if err == nil {
 					p, err = made, a.consent(ctx, made)
 				}
+				if err == nil {
+					err = a.beginReport(p)
+				}
 				return made, err
 			})
+			p.Playbook = name + " of " + p.Playbook // only shown from here on
 			if err == nil && res.Already {
 				a.ui.Note("run %s is %s already, nothing was done", id, res.Record.State)
 				if a.ui.JSON { // what it did is history: nothing was read back now
@@ -107,14 +112,14 @@ func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 				}
 				return nil
 			}
-			if name == "undo" && err == nil {
-				if a.ui.JSON {
-					return a.ui.Document(runDoc(res.Record))
-				}
+			if name != "undo" || err != nil {
+				err = a.report(e, p, res, err)
+			} else if a.ui.JSON {
+				err = a.ui.Document(runDoc(res.Record))
+			} else {
 				a.ui.Print("run %s undone", id)
-				return nil
 			}
-			return a.report(e, p, res, err)
+			return a.endReport(p, err, res.Record)
 		}),
 	}
 }

@@ -36,6 +36,7 @@ func (a *app) setCommand() *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "an op:// `REFERENCE`"},
 			&cli.StringFlag{Name: "from-file", Usage: "read the value from `FILE`, every byte of it"},
 			&cli.StringFlag{Name: "generate", Usage: "make the value: `TYPE` is " + generatorNames()},
+			a.reportFlag(),
 			&cli.BoolFlag{Name: "stdin", Usage: "read the value from standard input, less one final newline"},
 		},
 		Action: a.action(1, -1, func(ctx context.Context, c *cli.Context) error {

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"encoding/json"
 	"io"
 	"strings"
 
@@ -9,7 +10,8 @@ import (
 )
 
 // This file is the sink: the only one of this room where values leave
-// secret.Value, for get, list, run, export and generate.
+// secret.Value, for get, list, run, export and generate, and
+// for what hides them in GitHub's logs.
 
 // reveal1 returns a value in clear for a person who asked with --reveal.
 func reveal1(v secret.Value) string { return v.Reveal() }
@@ -40,5 +42,24 @@ func bytesOf(v secret.Value) []byte { return []byte(v.Reveal()) }
 
 // assign returns NAME=value for a child's environment.
 func assign(name string, v secret.Value) string { return name + "=" + v.Reveal() }
+
+// masks returns the texts by which GitHub's runner recognises a value: each of its
+// lines, as it is and as JSON writes it. Very short ones are left out: hiding every
+// "1" would make a log unreadable and hide no secret.
+func masks(v secret.Value) []string {
+	var out []string
+	for _, line := range strings.FieldsFunc(v.Reveal(), func(r rune) bool { return r == '\n' || r == '\r' }) {
+		if len(strings.TrimSpace(line)) < shortestMask {
+			continue
+		}
+		out = append(out, line)
+		if quoted, err := json.Marshal(line); err == nil && string(quoted) != `"`+line+`"` {
+			out = append(out, string(quoted[1:len(quoted)-1]))
+		}
+	}
+	return out
+}
+
+const shortestMask = 4
 
 func factOf(label, text string) plan.Fact { return plan.Fact{Label: label, Text: text} }

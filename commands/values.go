@@ -63,6 +63,9 @@ func (a *app) getCommand() *cli.Command {
 			if h.NonString {
 				a.ui.Warn("%s is not a string in the store; large numbers come back rounded", key)
 			}
+			if raw || reveal {
+				a.mask(h.Value)
+			}
 			if raw {
 				return printRaw(a.ui.Out, h.Value)
 			}
@@ -166,6 +169,9 @@ func (a *app) list(ctx context.Context, allEnvs, reveal bool) error {
 			}
 			doc.Paths = append(doc.Paths, state)
 			for _, h := range held {
+				if reveal {
+					a.mask(h.Value)
+				}
 				doc.Keys = append(doc.Keys, listKey{Holding: h, Environment: name, Value: revealed(h.Value, reveal)})
 			}
 		}
@@ -249,6 +255,11 @@ func (a *app) historyCommand() *cli.Command {
 			events, err := w.History(ctx, t, key)
 			if err != nil {
 				return err
+			}
+			for _, e := range events {
+				if reveal {
+					a.mask(e.Value)
+				}
 			}
 			if a.ui.JSON {
 				type row struct {
@@ -356,6 +367,9 @@ func (a *app) diff(ctx context.Context, left, right string, all, reveal, exit bo
 			if d.State != "same" {
 				doc.Differ++
 			}
+			if reveal {
+				a.mask(d.LeftValue, d.RightValue)
+			}
 			doc.Keys = append(doc.Keys, row{d, revealed(d.LeftValue, reveal), revealed(d.RightValue, reveal)})
 		}
 	}
@@ -395,7 +409,7 @@ func dash(s string) string {
 func (a *app) unsetCommand() *cli.Command {
 	return &cli.Command{
 		Name: "unset", Usage: "Remove one variable; restore brings it back", ArgsUsage: "KEY", Category: "values",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"}, a.reportFlag()},
 		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
 			key := c.Args().First()
 			w, t, err := a.knownTarget(ctx, key, a.writeEnv, false)
@@ -417,7 +431,7 @@ func (a *app) unsetCommand() *cli.Command {
 func (a *app) restoreCommand() *cli.Command {
 	return &cli.Command{
 		Name: "restore", Usage: "Put back an earlier value of one variable", ArgsUsage: "KEY", Category: "values",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"}, versionFlag()},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"}, a.reportFlag(), versionFlag()},
 		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
 			key := c.Args().First()
 			w, t, err := a.knownTarget(ctx, key, a.writeEnv, true)
@@ -441,7 +455,7 @@ func (a *app) restoreCommand() *cli.Command {
 func (a *app) rollbackCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rollback", Usage: "Make a path equal to one of its earlier versions", Category: "values",
-		Flags: []cli.Flag{&cli.IntFlag{Name: "to", Usage: "the version `N`"}},
+		Flags: []cli.Flag{a.reportFlag(), &cli.IntFlag{Name: "to", Usage: "the version `N`"}},
 		Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
 			if !c.IsSet("to") {
 				return fault.New(fault.Usage, "rollback", "the version to go back to is not named", "name it with --to; envctl history KEY shows the versions")
@@ -475,6 +489,7 @@ func (a *app) generateCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			a.mask(v)
 			return printRaw(a.ui.Out, v)
 		}),
 	}

@@ -241,7 +241,7 @@ func (c Change) facts(store providers.Store, cur providers.Bundle) []plan.Fact {
 // affected returns the components whose processes a write to a target's path
 // reaches, in the file's order: those whose template reads the path, and those
 // without a template that own it.
-func (w *World) affected(t Target) []string { return w.reach().of(t.Component) }
+func (w *World) affected(t Target) []string { return w.readers().of(t.Component) }
 
 // stepID is "write", or "write.COMPONENT" where a plan writes several paths.
 func (c Change) stepID() string {

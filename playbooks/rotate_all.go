@@ -3,6 +3,7 @@ package playbooks
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -223,17 +224,19 @@ func (p *rotatingPath) due(ctx context.Context, r *Rotating, before *past) {
 	}
 }
 
-// alone tells whether a rotation is more than a write: it gets a run of its own.
-func (w *World) alone(t Target, r Rotation) bool {
-	c := w.rotation(t, r)
-	return r.Recipe.Probe != nil || r.Recipe.Reencrypt != "" || c.Extend != nil || c.PutBack != nil
+// alone tells whether a rotation is more than a write, a deployment and a look at
+// the processes: it then gets a run of its own.
+func (r Rotation) alone() bool {
+	more := r.Recipe
+	more.Variable, more.Previous, more.Overlap, more.Every = "", "", config.Duration{}, config.Duration{}
+	return r.fernet() || !reflect.DeepEqual(more, config.Recipe{})
 }
 
 // plan groups what is to be rotated into jobs and plans each one's first run.
 func (w *World) plan(ctx context.Context, b *Batch, store providers.Store, paths []*rotatingPath) {
-	reach := w.reach()
+	readers := w.readers()
 	for _, p := range paths {
-		p.reached = reach.of(p.t.Component)
+		p.reached = readers.of(p.t.Component)
 	}
 	for _, together := range linked(paths, b.Environment.Deploy.Kind != config.DeployNone) {
 		job := &Job{}
@@ -244,7 +247,7 @@ func (w *World) plan(ctx context.Context, b *Batch, store providers.Store, paths
 			for _, r := range p.all {
 				switch {
 				case r.State != RotationPlanned:
-				case w.alone(p.t, r.rotation):
+				case r.rotation.alone():
 					job.parts = append(job.parts, &part{rotations: []*Rotating{r}, make: func(ctx context.Context) (*plan.Plan, error) {
 						return w.Rotate(ctx, p.t, r.rotation)
 					}})
@@ -260,7 +263,7 @@ func (w *World) plan(ctx context.Context, b *Batch, store providers.Store, paths
 		}
 		if len(writes) > 0 {
 			merged.make = func(context.Context) (*plan.Plan, error) {
-				return w.rotatePaths(store, b.Environment, b.selection.playbook(), writes, reach, func() bool { return !b.asked })
+				return w.rotatePaths(store, b.Environment, b.selection.playbook(), writes, readers, func() bool { return !b.asked })
 			}
 			job.parts = append([]*part{merged}, job.parts...)
 		}
@@ -320,15 +323,15 @@ func (b *Batch) Plan() *plan.Plan {
 // long enough for paths to change under the plan.
 func (b *Batch) Asked() { b.asked = true }
 
-// reach is which components' processes a write to a component's path reaches.
-type reach struct {
+// readers is which components' processes a write to a component's path reaches.
+type readers struct {
 	names []string
 	reads map[string]func(component string) bool
 }
 
-// reach reads every template once.
-func (w *World) reach() *reach {
-	all := &reach{reads: map[string]func(string) bool{}}
+// readers reads every template once.
+func (w *World) readers() *readers {
+	all := &readers{reads: map[string]func(string) bool{}}
 	for _, c := range w.Project.Components {
 		tmpl, err := w.Template(c.Key)
 		all.names = append(all.names, c.Key)
@@ -345,7 +348,7 @@ func (w *World) reach() *reach {
 	return all
 }
 
-func (r *reach) of(component string) []string {
+func (r *readers) of(component string) []string {
 	var out []string
 	for _, name := range r.names {
 		if r.reads[name](component) {

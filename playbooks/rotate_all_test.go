@@ -127,8 +127,9 @@ func TestRotateAllWritesEachPathOnceAndDeploysOnce(t *testing.T) {
 	records, err := l.runBatch(t, b)
 	must(t, err)
 	same(t, "the batch", states(b), map[string]string{"jwt": "rotated", "ring": "rotated", "lone": "absent", "token": "absent", "queue": "rotated", "mail": "rotated"})
-	// app and queue go to the same process: one run, one deployment; mail is alone.
-	if len(records) != 2 || l.fleet.releases != before+2 {
+	// app and queue go to the same process: one run, one deployment. The ring has a
+	// proof of its own, and mail a process.
+	if len(records) != 3 || l.fleet.releases != before+3 {
 		t.Fatalf("%d runs, %d releases", len(records), l.fleet.releases-before)
 	}
 	app, queue := l.held("staging", "app"), l.held("staging", "queue")
@@ -137,10 +138,10 @@ func TestRotateAllWritesEachPathOnceAndDeploysOnce(t *testing.T) {
 		queue["QUEUE_PASSWORD"] == "q0" || queue["OTHER"] != "o" || l.held("staging", "mail")["MAIL_KEY"] == "m0" {
 		t.Fatal(app, queue)
 	}
-	for _, c := range []string{"app", "queue", "mail"} {
+	for c, want := range map[string]int{"app": 3, "queue": 2, "mail": 2} {
 		h, err := l.store.History(context.Background(), l.Path(l.of("staging", c)))
 		must(t, err)
-		if len(h) != 2 {
+		if len(h) != want {
 			t.Errorf("%s was written %d times", c, len(h)-1)
 		}
 	}
@@ -148,7 +149,7 @@ func TestRotateAllWritesEachPathOnceAndDeploysOnce(t *testing.T) {
 		t.Fatal(run)
 	}
 	for _, r := range b.Rotations {
-		if r.State == playbooks.RotationRotated && (!r.Deployed || r.Proof.Kind != "process" || r.From != 1 || r.To != 2 || r.Run == "" || len(r.Restarted) == 0) {
+		if r.State == playbooks.RotationRotated && (!r.Deployed || r.Proof.Kind != "process" || r.To != r.From+1 || r.From != 1 && r.Name != "ring" || r.Run == "" || len(r.Restarted) == 0) {
 			t.Errorf("%+v", *r)
 		}
 	}
@@ -157,8 +158,10 @@ func TestRotateAllWritesEachPathOnceAndDeploysOnce(t *testing.T) {
 	if !again.Already {
 		t.Error("resumed what was done")
 	}
-	_, err = l.undo(records[0].ID)
-	must(t, err)
+	for _, r := range []plan.Record{records[1], records[0]} {
+		_, err = l.undo(r.ID)
+		must(t, err)
+	}
 	if l.held("staging", "app")["SECRET_KEY"] != "old" || l.held("staging", "queue")["QUEUE_PASSWORD"] != "q0" || l.running("staging")["QUEUE_PASSWORD"] != "q0" {
 		t.Error(l.held("staging", "app"), l.running("staging"))
 	}
@@ -178,8 +181,8 @@ func TestRotateAllKeepsFailuresApart(t *testing.T) {
 	}
 	b := l.batch(t, "staging", playbooks.Selection{})
 	records, err := l.runBatch(t, b)
-	wantKind(t, err, fault.Conflict, "app/jwt", "app/ring", "queue/queue", "3 of 6")
-	same(t, "the batch", states(b), map[string]string{"jwt": "failed", "ring": "failed", "lone": "absent", "token": "absent", "queue": "failed", "mail": "rotated"})
+	wantKind(t, err, fault.Conflict, "app/jwt", "queue/queue", "2 of 6")
+	same(t, "the batch", states(b), map[string]string{"jwt": "failed", "ring": "stopped", "lone": "absent", "token": "absent", "queue": "failed", "mail": "rotated"})
 	same(t, "app", l.held("staging", "app"), map[string]string{"SECRET_KEY": "old", "RING": oldRing, "PLAIN": "sibling"})
 	same(t, "queue", l.held("staging", "queue"), map[string]string{"QUEUE_PASSWORD": "q0", "OTHER": "theirs"})
 	if l.held("staging", "mail")["MAIL_KEY"] == "m0" || len(records) != 2 {
@@ -420,4 +423,48 @@ func TestABatchIsNotFooled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A run on several components keeps other machines out of each of them.
+func TestABatchIsLockedOnEveryMachine(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	l := manyLab(t, "staging")
+	l.eng = l.machine("alice@laptop", &plantest.Disk{})
+	bob := l.machine("bob@desktop", &plantest.Disk{})
+	var during error
+	l.fleet.onWait = func(context.Context) error {
+		l.fleet.onWait = nil // bob's own
+		p, err := l.Deploy(ctx, l.target("staging"))
+		must(t, err)
+		_, during = bob.Run(ctx, p)
+		return nil
+	}
+	b := l.batch(t, "staging", playbooks.Selection{Component: "app"})
+	_, err := l.runBatch(t, b)
+	must(t, err)
+	wantKind(t, during, fault.Conflict, "alice@laptop")
+
+	job := l.batch(t, "staging", playbooks.Selection{}).Jobs[0].Plan()
+	if job.Component != "app,queue" || job.Locks == nil {
+		t.Fatal(job.Component)
+	}
+	alive := func(plan.Holder) bool { return false }
+	h := plan.Holder{Run: "1", Playbook: "rotate --all", Who: "alice@laptop"}
+	lock, err := job.Locks.Lock(ctx, job.Component, h, alive)
+	must(t, err)
+	for _, name := range []string{"app", "queue", ""} {
+		_, err := job.Locks.Lock(ctx, name, plan.Holder{Run: "2", Who: "bob@desktop"}, alive)
+		wantKind(t, err, fault.Conflict, "alice@laptop")
+	}
+	must(t, lock.Check(ctx))
+	must(t, lock.Release(ctx))
+	other, err := job.Locks.Lock(ctx, "queue", plan.Holder{Run: "2", Who: "bob@desktop"}, alive)
+	must(t, err)
+	_, err = job.Locks.Lock(ctx, job.Component, h, alive)
+	wantKind(t, err, fault.Conflict, "bob@desktop")
+	must(t, other.Release(ctx))
+	got, err := job.Locks.Lock(ctx, "app", h, alive) // what it had taken was given back
+	must(t, err)
+	must(t, got.Release(ctx))
 }

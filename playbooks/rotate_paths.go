@@ -31,7 +31,7 @@ const lockLength = 400
 
 // rotatePaths plans one run: a check-and-set write for each path, then a
 // deployment and a proof for each component that any of them reaches.
-func (w *World) rotatePaths(store providers.Store, e config.Environment, playbook string, writes []pathWrite, reach *reach, unasked func() bool) (*plan.Plan, error) {
+func (w *World) rotatePaths(store providers.Store, e config.Environment, playbook string, writes []pathWrite, readers *readers, unasked func() bool) (*plan.Plan, error) {
 	p := &plan.Plan{Playbook: playbook, Project: w.Project.Name, Environment: e.Name, Args: map[string]string{}}
 	if e.Protected {
 		p.Confirm = e.Name
@@ -41,7 +41,7 @@ func (w *World) rotatePaths(store providers.Store, e config.Environment, playboo
 	var before, writing, after, records []plan.Step
 	reached := map[string][]*written{}
 	for _, one := range writes {
-		c := w.rotations(playbook, one)
+		c := w.rotations(store, playbook, one)
 		c.Several, c.Unasked = several, unasked
 		for _, r := range one.rotations {
 			p.Args[one.t.Component+"/"+r.Name] = r.Recipe.Variable
@@ -50,7 +50,7 @@ func (w *World) rotatePaths(store providers.Store, e config.Environment, playboo
 		names = append(names, one.t.Component)
 		p.Facts = append(p.Facts, c.facts(store, one.cur)...)
 		writing = append(writing, w.writeStep(c, store, fixed(one.cur), wrote))
-		for _, name := range reach.of(one.t.Component) {
+		for _, name := range readers.of(one.t.Component) {
 			reached[name] = append(reached[name], wrote)
 		}
 		if meta, ok := store.(providers.Metadata); ok && one.noted != "" {
@@ -61,7 +61,7 @@ func (w *World) rotatePaths(store providers.Store, e config.Environment, playboo
 	if p.Component = strings.Join(names, ","); len(p.Component) > lockLength {
 		p.Component = ""
 	}
-	for _, name := range reach.names {
+	for _, name := range readers.names {
 		if reached[name] == nil {
 			continue
 		}
@@ -94,11 +94,11 @@ func (w *World) rotatePaths(store providers.Store, e config.Environment, playboo
 }
 
 // rotations is the change that the rotations of one path make together.
-func (w *World) rotations(playbook string, one pathWrite) Change {
+func (w *World) rotations(store providers.Store, playbook string, one pathWrite) Change {
 	c := Change{Target: one.t, Playbook: playbook, Deploy: true, ReadBack: true, Again: "envctl " + playbook + one.t.on()}
 	all := make([]Change, len(one.rotations))
 	for i, r := range one.rotations {
-		all[i] = w.rotation(one.t, r)
+		all[i] = w.rotation(rotating{w: w, t: one.t, r: r, store: store, cur: one.cur})
 		c.Keys = append(c.Keys, all[i].Keys...)
 		if facts, err := w.rotationFacts(one.t, r, one.cur); err == nil { // else it is refused when it is made
 			c.Facts = append(c.Facts, facts...)
@@ -168,7 +168,7 @@ func (w *World) rebuildRotateAll(ctx context.Context, e config.Environment, h pl
 	if len(writes) == 0 {
 		return nil, fault.New(fault.Invalid, "rebuild "+h.Playbook, "the journal names no recipe of a component that the file has", "envctl runs")
 	}
-	return w.rotatePaths(store, e, h.Playbook, writes, w.reach(), nil)
+	return w.rotatePaths(store, e, h.Playbook, writes, w.readers(), nil)
 }
 
 // recordStep notes in a path's custom metadata when its values were rotated, where

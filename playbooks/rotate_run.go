@@ -31,10 +31,14 @@ func (w *World) RunBatch(ctx context.Context, e *plan.Engine, b *Batch) []plan.R
 
 func (w *World) runJob(ctx context.Context, e *plan.Engine, j *Job) []plan.Record {
 	var records []plan.Record
+	var failed error // what follows would build on it
 	for i, part := range j.parts {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || failed != nil {
 			for _, r := range part.rotations {
 				r.State = RotationStopped
+				if failed != nil {
+					r.Err = fault.Wrap(failed, fault.KindOf(failed), "not begun", fault.HintOf(failed))
+				}
 			}
 			continue
 		}
@@ -49,6 +53,7 @@ func (w *World) runJob(ctx context.Context, e *plan.Engine, j *Job) []plan.Recor
 			}
 		}
 		res, err := e.Run(ctx, p)
+		failed = err
 		for _, r := range part.rotations {
 			w.settleRotation(r, res.Record, err)
 		}
