@@ -3,7 +3,6 @@ package playbooks
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -202,6 +201,11 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 	if err != nil {
 		return f, err
 	}
+	base := t.Environment.Base
+	under, err := w.copySource(ctx, t, base)
+	if err != nil {
+		return f, err
+	}
 	fixed, generators := providers.Patch{}, map[string]secret.Generator{}
 	how := map[string][]string{}
 	note := func(label, key string) { how[label] = append(how[label], key) }
@@ -211,9 +215,19 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 			needs = append(needs, Need{Key: k, Optional: true, Secret: w.secretKey(comp, k), From: c.From})
 		}
 	}
-	secrets := secretsOf(source, func(k string) bool {
+	for _, k := range sortedKeys(under) {
+		if !slices.ContainsFunc(needs, func(n Need) bool { return n.Key == k }) {
+			needs = append(needs, Need{Key: k, Optional: true, Secret: w.secretKey(comp, k), From: base})
+		}
+	}
+	isSecret := func(k string) bool {
 		return slices.ContainsFunc(needs, func(n Need) bool { return n.Key == k && n.Secret })
-	})
+	}
+	secrets, baseSecrets := secretsOf(source, isSecret), secretsOf(under, isSecret)
+	change, err := w.adapter(c.From, base, c.Name)
+	if err != nil {
+		return f, err
+	}
 	for _, n := range needs {
 		if cur.Values[n.Key].IsSet() {
 			note("kept", n.Key)
@@ -226,13 +240,29 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 		g, generated := w.generatorOf(comp, n.Key)
 		copied, canCopy := source[n.Key]
 		canCopy = canCopy && !n.Secret && mayCopy(copied, secrets)
+		borrowed, canBorrow := under[n.Key]
 		switch {
 		case slices.Contains(environmentKeys, n.Key):
 			fixed[n.Key] = secret.New(t.Environment.Name)
 			note("named", n.Key)
 		case previousOf(comp, n.Key):
 			// the old value of a rotation: a new environment has none
-		case generated:
+		case canBorrow && !isGiven:
+			// The base's value stands in, unless it has the base's own names in it.
+			adapted := borrowed
+			if !n.Secret && mayCopy(borrowed, baseSecrets) {
+				adapted = change(borrowed, base)
+			}
+			switch {
+			case !adapted.Equal(borrowed):
+				fixed[n.Key] = adapted
+				note("adapted from "+base, n.Key)
+			case mentions(borrowed, base):
+				note("borrowed from "+base+" as it is, though it names it", n.Key)
+			default:
+				note("borrowed from "+base, n.Key)
+			}
+		case generated && !canBorrow:
 			generators[n.Key] = g
 			note("generated", n.Key)
 			if isGiven {
@@ -251,8 +281,15 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 			f.given = append(f.given, n.Key)
 			note("given", n.Key)
 		case canCopy:
-			fixed[n.Key] = adapt(copied, c.From, c.Name)
-			note("copied from "+c.From, n.Key)
+			fixed[n.Key] = change(copied, c.From)
+			switch {
+			case mentions(fixed[n.Key], c.From):
+				note("copied from "+c.From+", and still names it", n.Key)
+			case !fixed[n.Key].Equal(copied):
+				note("adapted from "+c.From, n.Key)
+			default:
+				note("copied from "+c.From, n.Key)
+			}
 		case n.Optional:
 			note("left out", n.Key)
 		case c.Ask != nil:
@@ -270,6 +307,11 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 		default:
 			f.missing = append(f.missing, n.Key)
 		}
+	}
+	if base != "" && len(fixed)+len(generators) == 0 && cur.Version == providers.Absent && t.Component == w.Project.ComponentNames()[0] {
+		// All is borrowed: one path says that the environment is there, and which.
+		fixed["ENVIRONMENT"] = secret.New(t.Environment.Name)
+		note("named", "ENVIRONMENT")
 	}
 	f.keys = sortedKeys(fixed)
 	for k := range generators {
@@ -353,13 +395,6 @@ func (w *World) copySource(ctx context.Context, t Target, from string) (map[stri
 		return nil, nil
 	}
 	return b.Values, err
-}
-
-// adapt replaces the source environment's suffix in host, database and bucket
-// names by the new one's.
-func adapt(v secret.Value, from, to string) secret.Value {
-	suffix := regexp.MustCompile(`-` + regexp.QuoteMeta(from) + `\b`)
-	return secret.New(suffix.ReplaceAllString(v.Reveal(), "-"+to)) //nolint:forbidigo // changed, not shown
 }
 
 // withEnvironment returns the project file with an entry for name, and the line
