@@ -133,6 +133,14 @@ func scenes() map[string]scene {
 				return check(!stored && !runs && l.values("staging")["SECRET_KEY"] == "old", "the old value is still there")
 			},
 		},
+		"deploy": {
+			env: "staging", values: old,
+			before: func(l *lab) error { l.write("staging", "TOKEN", "t1"); return nil },
+			plan:   func(l *lab) (*plan.Plan, error) { return l.Deploy(context.Background(), l.target("staging")) },
+			done: func(l *lab) error {
+				return check(l.running("staging")["TOKEN"] == "t1" && l.version("staging") == 2, "%v run", l.running("staging"))
+			},
+		},
 		"rollback": {
 			env: "bare", values: old,
 			before: func(l *lab) error {
@@ -397,6 +405,9 @@ func everyCrash(t *testing.T, deaths int, fresh func(*plantest.Disk) plantest.Wo
 					}
 					disk.Arm(&c2)
 					disk.Survive(func() { _, _ = do(verb, w, disk, id) })
+					if all, err := engineOn(disk).List(); err == nil && len(all) == 0 {
+						id = "" // it died before its header was on disk, and had done nothing
+					}
 					settle(fmt.Sprintf("%s crossed by %s (%s)", how, c2, ops[at2].Name), verb, w, disk, id)
 				}
 			}

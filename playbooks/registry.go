@@ -249,6 +249,7 @@ func (w *World) Deploy(_ context.Context, t Target) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	r = w.undoingDeploy(t, d, r)
 	p := &plan.Plan{
 		Playbook: "deploy", Project: w.Project.Name, Environment: t.Environment.Name, Component: t.Component,
 		Facts: facts, Steps: []plan.Step{r.before, r.deploy, r.verify},

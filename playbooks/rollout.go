@@ -252,13 +252,18 @@ func clip(s string) string {
 
 // release renders a target, hands it to the deployer and waits until it runs.
 func (w *World) release(ctx context.Context, t Target, d providers.Deployer) (plan.Receipt, error) {
+	return w.releaseAt(ctx, t, d, nil)
+}
+
+// releaseAt is release of pinned versions; nil: of the newest.
+func (w *World) releaseAt(ctx context.Context, t Target, d providers.Deployer, pinned map[naming.Path]providers.Version) (plan.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, deployLimit)
 	defer cancel()
 	store, err := w.Store(t.Environment)
 	if err != nil {
 		return nil, err
 	}
-	r, err := w.Render(ctx, store, t, nil)
+	r, err := w.Render(ctx, store, t, pinned)
 	if err != nil {
 		return nil, err
 	}

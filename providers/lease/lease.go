@@ -233,6 +233,9 @@ func (l *Locks) expired(ctx context.Context, d *document, k string) error {
 		return err
 	}
 	now, err := l.Store.Read(ctx, l.Path, v)
+	if fault.Is(err, fault.NotFound) {
+		return l.busy(k) // so many wrote meanwhile that it is not kept any more
+	}
 	if err != nil {
 		return err
 	}
