@@ -123,7 +123,7 @@ func (d *roleChange) finish(s pair) (*plan.Plan, error) {
 		return do(ctx, page)
 	}
 	p.Steps = append(p.Steps, end)
-	return p, nil
+	return p, d.w.guard(p, d.t.Environment)
 }
 
 // rebuildRole makes the plan of a journaled rotation again. What the journal names
