@@ -16,7 +16,8 @@ import (
 
 // TestReadme runs the commands of README.md's console blocks, one after the
 // other on the example project, and wants the answers that stand there.
-// UPDATE_SCRIPTS=1 writes them.
+// UPDATE_SCRIPTS=1 writes them. Fingerprints differ from run to run, but equal ones
+// must stand for equal values all through the page.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join("..", "README.md")
@@ -27,17 +28,20 @@ func TestReadme(t *testing.T) {
 	d := exampleProject(t)
 	blocks := regexp.MustCompile("(?s)```console\n(.*?)```")
 	ran := 0
+	shown, meant := map[string]string{}, map[string]string{} // fingerprints of the page and of this run
 	updated := blocks.ReplaceAllStringFunc(string(text), func(block string) string {
 		body := blocks.FindStringSubmatch(block)[1]
 		var real strings.Builder
 		for _, part := range regexp.MustCompile(`(?m)^\$ `).Split(body, -1)[1:] {
 			line, want, _ := strings.Cut(part, "\n")
 			got := d.answer(t, strings.TrimPrefix(line, "envctl "))
-			if plainAnswer(got) != plainAnswer(want) {
-				if os.Getenv("UPDATE_SCRIPTS") == "" {
-					t.Errorf("$ %s\ngot\n%s\nREADME.md has\n%s", line, got, want)
-				}
+			if os.Getenv("UPDATE_SCRIPTS") != "" {
 				want = got
+			}
+			if plainAnswer(got) != plainAnswer(want) {
+				t.Errorf("$ %s\ngot\n%s\nREADME.md has\n%s", line, got, want)
+			} else if f := mixedUp(want, got, shown, meant); f != "" {
+				t.Errorf("$ %s\nREADME.md's fingerprint %s stands for two values, or has two forms", line, f)
 			}
 			real.WriteString("$ " + line + "\n" + strings.TrimRight(want, "\n") + "\n")
 			ran++
@@ -95,6 +99,24 @@ func (d *demonstration) answer(t *testing.T, line string) string {
 		lines[i] = strings.TrimRight(lines[i], " ")
 	}
 	return regexp.MustCompile(`you@\S+`).ReplaceAllString(strings.Join(lines, "\n"), "you@laptop")
+}
+
+// mixedUp pairs the fingerprints of the page with those of this run and returns the
+// first that was paired differently before.
+func mixedUp(page, run string, shown, meant map[string]string) string {
+	prints := regexp.MustCompile(`\b[0-9a-f]{8}([0-9a-f]{4})?\b`)
+	ran := prints.FindAllString(run, -1)
+	for i, p := range prints.FindAllString(page, -1) {
+		p, r := p[:8], ran[i][:8]
+		if old, ok := shown[p]; ok && old != r {
+			return p
+		}
+		if old, ok := meant[r]; ok && old != p {
+			return p
+		}
+		shown[p], meant[r] = r, p
+	}
+	return ""
 }
 
 // plainAnswer leaves out what differs from run to run.
