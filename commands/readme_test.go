@@ -20,7 +20,18 @@ import (
 // must stand for equal values all through the page.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join("..", "README.md")
+	consoleBlocks(t, filepath.Join("..", "README.md"), 12)
+}
+
+// TestPlaybooks is the same for the page of playbooks.
+func TestPlaybooks(t *testing.T) {
+	t.Parallel()
+	consoleBlocks(t, filepath.Join("..", "docs", "playbooks.md"), 10)
+}
+
+// consoleBlocks runs a page's commands, at least so many.
+func consoleBlocks(t *testing.T, file string, least int) {
+	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -39,17 +50,17 @@ func TestReadme(t *testing.T) {
 				want = got
 			}
 			if plainAnswer(got) != plainAnswer(want) {
-				t.Errorf("$ %s\ngot\n%s\nREADME.md has\n%s", line, got, want)
+				t.Errorf("$ %s\ngot\n%s\n%s has\n%s", line, got, file, want)
 			} else if f := mixedUp(want, got, shown, meant); f != "" {
-				t.Errorf("$ %s\nREADME.md's fingerprint %s stands for two values, or has two forms", line, f)
+				t.Errorf("$ %s\n%s: the fingerprint %s stands for two values, or has two forms", line, file, f)
 			}
 			real.WriteString("$ " + line + "\n" + strings.TrimRight(want, "\n") + "\n")
 			ran++
 		}
 		return "```console\n" + real.String() + "```"
 	})
-	if ran < 12 {
-		t.Errorf("README.md shows %d commands, want twelve at least", ran)
+	if ran < least {
+		t.Errorf("%s shows %d commands, want %d at least", file, ran, least)
 	}
 	if os.Getenv("UPDATE_SCRIPTS") != "" && updated != string(text) {
 		if err := os.WriteFile(file, []byte(updated), 0o644); err != nil {

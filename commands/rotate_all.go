@@ -172,6 +172,9 @@ func (a *app) showBatch(b *playbooks.Batch, records []plan.Record, p *plan.Plan)
 		return err
 	}
 	a.ui.Note("%s", summary(b))
+	if counted(b)[playbooks.RotationUnscheduled] == len(b.Rotations) {
+		a.ui.Note("no recipe says how old its value may become: add every: 90d to it in %s", config.FileName)
+	}
 	if dry {
 		a.ui.Note("dry run: nothing was written")
 		return nil
