@@ -1,6 +1,14 @@
 package commands_test
 
 import (
+	"context"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"envctl/internal/realtest"
+	"envctl/internal/realtest/sampleapp"
 )
 
 // tests ends what the real parts share when the last test is done.
@@ -54,6 +63,41 @@ func TestReal(t *testing.T) {
 	}
 }
 
+// startApp DIR gives the sample application of DIR an address, $APP: what runs on
+// DIR/app.sock answers there. What a script deployed is ended with it.
+func startApp(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o777))
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "app"}) },
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(dir, "app.sock"))
+		}},
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	server := httptest.NewServer(proxy)
+	ts.Setenv("APP", server.URL)
+	ts.Defer(func() {
+		server.Close()
+		_ = sampleapp.Main([]string{"stop", dir})
+	})
+}
+
+// readable DIR KEY ENV fails unless the store's value of KEY reads all the data
+// that it has encrypted; readable DIR KEY FILE unless the keys in FILE do.
+func readable(ts *testscript.TestScript, neg bool, args []string) {
+	keys := ""
+	if strings.Contains(args[2], ".") {
+		keys = ts.ReadFile(args[2])
+	} else {
+		ts.Check(ts.Exec("envctl", "get", args[1], "--raw", "--env", args[2], "--component", "app"))
+		keys = ts.ReadFile("stdout")
+	}
+	if code := sampleapp.Main([]string{"read", ts.MkAbs(args[0]), args[1], strings.TrimSpace(keys)}); (code == 0) == neg {
+		ts.Fatalf("readable: %t", code == 0)
+	}
+}
+
 // expand FILE… replaces ${NAME} in files by the script's variables.
 func expand(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
@@ -61,7 +105,7 @@ func expand(ts *testscript.TestScript, _ bool, args []string) {
 		data, err := os.ReadFile(file)
 		ts.Check(err)
 		text := string(data)
-		for _, n := range []string{"PROJECT", "STORE", "IMAGE", "PGPORT", "REDISPORT"} {
+		for _, n := range []string{"APP", "IMAGE", "PGPORT", "PROJECT", "REDISPORT", "STORE", "WORK"} {
 			text = strings.ReplaceAll(text, "${"+n+"}", ts.Getenv(n))
 		}
 		ts.Check(os.WriteFile(file, []byte(text), 0o644))

@@ -95,7 +95,10 @@ func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 			res, err := do(a.engine(w), ctx, id, func(h plan.Header) (*plan.Plan, error) {
 				made, err := w.Rebuild(ctx, h)
 				if err == nil {
-					p, err = made, a.consent(ctx, made)
+					p = made
+				}
+				if err == nil && (name != "undo" || made.Confirm != "") { // the engine itself refuses what cannot be undone
+					err = a.consent(ctx, made)
 				}
 				if err == nil {
 					err = a.beginReport(p)
@@ -112,11 +115,13 @@ func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 				}
 				return nil
 			}
-			if name != "undo" || err != nil {
+			switch {
+			case err != nil && res.Record.State == plan.Done: // what it did is history
+			case name != "undo" || err != nil:
 				err = a.report(e, p, res, err)
-			} else if a.ui.JSON {
+			case a.ui.JSON:
 				err = a.ui.Document(runDoc(res.Record))
-			} else {
+			default:
 				a.ui.Print("run %s undone", id)
 			}
 			return a.endReport(p, err, res.Record)

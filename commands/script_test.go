@@ -21,6 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"envctl/commands"
+	"envctl/internal/realtest/sampleapp"
 )
 
 // canary stands in every value that a script plants. The harness fails when it
@@ -29,7 +30,8 @@ const canary = "canary0Xq7secretZ"
 
 func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, map[string]func(){
-		"envctl": func() { os.Exit(commands.Main(context.Background(), process(os.Args[1:]))) },
+		"envctl":    func() { os.Exit(commands.Main(context.Background(), process(os.Args[1:]))) },
+		"sampleapp": func() { os.Exit(sampleapp.Main(os.Args[1:])) },
 	})
 }
 
@@ -84,6 +86,7 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]func(*testscript.TestScript, bool, []string){
+		"app":         startApp,
 		"expand":      expand,
 		"opens":       opens,
 		"opens-cache": opensCache,
@@ -94,6 +97,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"jsonfield":   jsonField,
 		"mode":        mode,
 		"pysecret":    pysecret,
+		"readable":    readable,
 	}
 	maps.Copy(all, vaultCommands())
 	maps.Copy(all, dokployCommands())

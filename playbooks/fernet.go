@@ -62,6 +62,9 @@ func (ro rotating) extendFernet(p *plan.Plan, d rollouts) error {
 	}
 	p.Facts = append(p.Facts, plan.Fact{Label: "prove", Text: "what the old key encrypts can be read by the keys " + where})
 	can := &canary{ro: ro, wrote: d.wrote}
+	if ro.r.Recipe.Reencrypt != "" {
+		can.readable = d.targets
+	}
 	ro.insert(p, d, can.step(), can.proveStep())
 	command := ro.r.Recipe.Reencrypt
 	switch {
@@ -82,6 +85,9 @@ type canary struct {
 	wrote  *written
 	tokens []secret.Value
 	proven bool
+	// readable are the targets whose processes have to be seen: what cannot be
+	// verified is not re-encrypted later.
+	readable []Target
 }
 
 // step encrypts the canary: with the store's newest key, and with that of every
@@ -97,6 +103,12 @@ func (c *canary) step() plan.Step {
 			}
 			if err := c.encrypt(ro.cur.Values[v]); err != nil {
 				return nil, err
+			}
+			for _, t := range c.readable {
+				if p, err := ro.w.Evidence(ctx, t); err == nil && p.Kind == "" {
+					return nil, fault.Newf(fault.Refused, "rotate "+v, "run envctl doctor; or leave reencrypt out of the recipe and run the command by hand",
+						"no process of %s can be read, so nothing would show that it has the new key before its data is re-encrypted: %s", t.Component, p.Why)
+				}
 			}
 			held := ro.w.holdings(ctx, ro.t, v)
 			for _, h := range held.values {

@@ -272,7 +272,7 @@ func TestProbeURLs(t *testing.T) {
 			switch f.Label {
 			case "probe":
 				shown, _, _ = strings.Cut(f.Text, ": ")
-			case "not probed":
+			case "no probe":
 				shown = "!" + f.Text
 			}
 		}
@@ -384,7 +384,10 @@ func TestFernetIsNotFooled(t *testing.T) {
 		kind   fault.Kind
 		words  string
 	}{
-		"processes that cannot be read":             {"ring", func(l *lab) { l.fleet.configOnly, l.fleet.blind = true, true }, fault.No, "no running process shows"},
+		"processes that cannot be read": {"ring", func(l *lab) { l.fleet.configOnly, l.fleet.blind = true, true }, fault.Refused, "no process of app can be read"},
+		"processes that cannot be read any more": {"ring", func(l *lab) {
+			l.fleet.onWait = func(context.Context) error { l.fleet.configOnly, l.fleet.blind = true, true; return nil }
+		}, fault.No, "no running process shows"},
 		"a command that is not there":               {"ring", func(l *lab) { l.app.checkErr = fault.New(fault.NotFound, "re-encrypt", "no program", "x") }, fault.NotFound, "no program"},
 		"a deployer that restarts nothing":          {"ring", func(l *lab) { l.fleet.stale = true }, fault.No, ""},
 		"a process with a key that the store lacks": {"ring", func(l *lab) { l.box("staging").env["RING"] = secret.New(thirdKey) }, fault.Refused, "encrypts with a key that the store does not hold"},

@@ -37,7 +37,7 @@ func (ro rotating) reencryption(p *plan.Plan, d rollouts) error {
 		}
 	}
 	p.Facts = append(p.Facts,
-		plan.Fact{Label: "re-encrypt", Text: job.Command + ", with the environment's values, once the application has the new key"},
+		plan.Fact{Label: "reencrypt", Text: job.Command + ", with the environment's values, once the application has the new key"},
 		plan.Fact{Label: "forward", Text: "from then on the run is not undone, only finished: every key stays until the command has succeeded"})
 	var verified []string
 	for _, s := range d.after {
@@ -70,7 +70,12 @@ func (ro rotating) reencryption(p *plan.Plan, d rollouts) error {
 	if wrote == nil {
 		wrote = &written{}
 	}
-	p.Steps = append(append(p.Steps, ro.w.writeStep(change, ro.store, change.Read, wrote)), second.after...)
+	retire := ro.w.writeStep(change, ro.store, change.Read, wrote)
+	retire.Title = "retire " + gone
+	if gone == "" {
+		retire.Title = stepRetire // made again: its journal has the words
+	}
+	p.Steps = append(append(p.Steps, retire), second.after...)
 	return nil
 }
 
@@ -211,7 +216,7 @@ func (w *World) finishFernet(ctx context.Context, ro rotating) (*plan.Plan, erro
 	c := ro.retirement()
 	c.Args = map[string]string{"name": r.Name, "finish": "true"}
 	c.Facts = []plan.Fact{
-		{Label: "re-encrypt", Text: job.Command + ", with the environment's values"},
+		{Label: "reencrypt", Text: job.Command + ", with the environment's values"},
 		{Label: "forward", Text: "from then on the run is not undone, only finished: every key stays until the command has succeeded"},
 		{Label: stepRetire, Text: gone},
 	}

@@ -379,7 +379,7 @@ func (ro rotating) proving(p *plan.Plan, d rollouts, then string, who func(befor
 	}
 	if probe == nil {
 		if why != "" {
-			p.Facts = append(p.Facts, plan.Fact{Label: "not probed", Text: why})
+			p.Facts = append(p.Facts, plan.Fact{Label: "no probe", Text: why})
 		}
 		return
 	}

@@ -344,6 +344,9 @@ func (r *run) partial(cause error, message string) error {
 	if rec.State != Failed {
 		rec.State = Partial // also before its end is journaled
 		hint = rec.Next()
+		if r.plan != nil && !r.st.undoing && r.pivot() != nil { // undo would refuse
+			hint = "envctl resume " + rec.ID
+		}
 	}
 	return r.wrap(cause, fault.Partial, hint, message)
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"envctl/internal/realtest/sampleapp"
 )
 
 const usage = `testimage serve [AFTER|never]       stay up; "testimage health" succeeds AFTER this long (default 0s)
@@ -21,6 +24,7 @@ testimage wrapper K=V… -- ARGS…     stay up as the parent of "testimage ARGS
 testimage retitle ARGS…             overwrite the environment block as setproctitle does, then ARGS…
 testimage threads N ARGS…           start N children that serve, then ARGS…
 testimage as UID ARGS…              become that user, then ARGS…
+testimage app DIR                   the sample application on DIR/app.sock, then serve
 testimage health                    0 once serve is healthy
 testimage say TEXT…                 print TEXT to stdout and "err TEXT" to stderr, line by line, then serve`
 
@@ -68,6 +72,12 @@ func run(args []string) error {
 			return err
 		}
 		return syscall.Exec("/testimage", append([]string{"testimage"}, args[1:]...), os.Environ())
+	case "app":
+		go func() {
+			fmt.Fprintln(os.Stderr, sampleapp.Serve(context.Background(), args[0]))
+			os.Exit(1)
+		}()
+		return serve(nil)
 	case "health":
 		_, err := os.Stat(ready)
 		return err
