@@ -44,7 +44,7 @@ func TestFigures(t *testing.T) {
 	for _, part := range []struct {
 		name    string
 		measure func()
-	}{{"start", b.start}, {"vault", b.vault}, {"embedded", b.embedded}, {"trace", b.trace}} {
+	}{{"start", b.start}, {"vault", b.vault}, {"embedded", b.embedded}, {"trace", b.trace}, {"rotate", b.rotate}} {
 		t.Run(part.name, func(t *testing.T) {
 			defer func(was testing.TB) { b.t = was }(b.t)
 			b.t = t

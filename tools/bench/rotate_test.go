@@ -1,0 +1,58 @@
+//go:build figures
+
+package bench
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+
+	"envctl/internal/realtest"
+)
+
+// The rotation of many: as many paths, worked on as many at a time, in both programs.
+const (
+	rotatedPaths    = 100
+	rotatedParallel = 8
+	// requestsEach is what a path costs: read, write, read back. The loop does not
+	// look whether what it wrote is there.
+	requestsEach = 3
+)
+
+// rotate: a hundred paths by one rotate --all, against a tight loop of reads and
+// check-and-set writes with the same concurrency.
+func (b *bench) rotate() {
+	server, loop, dir := realtest.Vault(b.t), build(b.t, "./loop"), b.t.TempDir()
+	var file strings.Builder
+	file.WriteString("version: 1\nproject: bench\nenvironments: {staging: {store: vault}}\ncomponents:\n")
+	for i := range rotatedPaths {
+		fmt.Fprintf(&file, "  app%03d: {generate: {SECRET_KEY: hex}, rotate: {key: {variable: SECRET_KEY}}}\n", i)
+		for _, environment := range []string{"staging", "loop"} {
+			server.Do(http.MethodPost, fmt.Sprintf("secret/data/bench/%s/app%03d", environment, i),
+				map[string]any{"data": map[string]any{"SECRET_KEY": "first", "OTHER": "stays"}})
+		}
+	}
+	b.write(filepath.Join(dir, "envctl.yaml"), file.String())
+	args := []string{"rotate", "--all", "--env", "staging", "--parallel", fmt.Sprint(rotatedParallel)}
+	work := fmt.Sprintf("rotate %d paths", rotatedPaths)
+	// 0.7 of the loop's paths a second is at most 1/0.7 of its time.
+	wall := Figure{Work: work, Measure: "wall", Peer: "tight loop, read and write", Goal: 1 / 0.7}
+	stats, err := b.compare(
+		Command{Name: "envctl rotate --all", Args: append([]string{b.envctl}, args...), Dir: dir, Env: b.env("VAULT_ADDR="+server.Addr, "VAULT_TOKEN="+server.RootToken)},
+		Command{Name: "loop", Args: []string{loop, server.Addr, server.RootToken, "secret/data/bench/loop/app", fmt.Sprint(rotatedPaths), fmt.Sprint(rotatedParallel)}, Env: b.env()},
+	)
+	if err != nil {
+		b.miss(err, wall)
+		return
+	}
+	b.figures = append(b.figures, Ratio(work, wall.Measure, wall.Peer, stats[0].Wall, stats[1].Wall, wall.Goal))
+
+	proxy := b.counter(server.Addr)
+	requests := Figure{Work: work, Measure: "requests", Goal: requestsEach * rotatedPaths, Exact: true}
+	if requests.Got, _, err = b.count(proxy, dir, "", server.RootToken, args...); err != nil {
+		b.miss(err, requests)
+		return
+	}
+	b.figures = append(b.figures, requests)
+}
