@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -232,6 +233,13 @@ func (a *app) report(env config.Environment, p *plan.Plan, res plan.Result, err 
 			a.ui.Warn("no key was retired: the keys changed while data was re-encrypted")
 		} else if retired != nil {
 			a.sayWrite(retired)
+		}
+		for _, reserved := range receiptsOf(res.Record, "reserve") {
+			for _, field := range slices.Sorted(maps.Keys(reserved)) {
+				if service, ok := strings.CutPrefix(field, "port."); ok {
+					a.ui.Print("reserved port %s for %s", reserved[field], service)
+				}
+			}
 		}
 		for _, issued := range receiptsOf(res.Record, "credential") {
 			a.sayIssued(issued)

@@ -447,6 +447,7 @@ func TestEveryCrashOfEnvCreate(t *testing.T) {
 			file := filepath.Join(dir, config.FileName)
 			report(t, everyCrash(t, 1, func(disk *plantest.Disk) plantest.World {
 				must(t, os.WriteFile(file, []byte(createFile), 0o600))
+				must(t, os.RemoveAll(filepath.Join(dir, "machine")))
 				l, err := openLab(dir)
 				must(t, err)
 				must(t, l.start("staging", "PLAIN", "from-staging", "SECRET_KEY", "staging-secret"))
@@ -477,6 +478,9 @@ func TestEveryCrashOfEnvCreate(t *testing.T) {
 						if v["SECRET_KEY"] == "" || v["SECRET_KEY"] == "staging-secret" || v["PLAIN"] != want || l.version("qa") != 1 {
 							return fmt.Errorf("%v at %d", v, l.version("qa"))
 						}
+						if held, err := os.ReadFile(filepath.Join(dir, "machine", "ports.json")); err != nil || !strings.Contains(string(held), `"qa"`) {
+							return fmt.Errorf("no port is held: %s %w", held, err)
+						}
 						proof, err := l.Evidence(context.Background(), l.target("qa"))
 						return check(err == nil && proof.Kind == "process", "%+v %v", proof, err)
 					},
@@ -484,6 +488,9 @@ func TestEveryCrashOfEnvCreate(t *testing.T) {
 						now, err := os.ReadFile(file)
 						if err != nil || string(now) != createFile {
 							return fmt.Errorf("the project file is\n%s (%w)", now, err)
+						}
+						if held, err := os.ReadFile(filepath.Join(dir, "machine", "ports.json")); err == nil && strings.Contains(string(held), `"qa"`) {
+							return fmt.Errorf("a port is still held: %s", held)
 						}
 						b, err := l.store.Store.Read(context.Background(), naming.Path{Project: "ledger", Environment: "qa", Component: "app"}, providers.Latest)
 						return check(len(b.Values) == 0, "the path holds %v %v", b.Values, err)

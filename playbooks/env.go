@@ -165,7 +165,12 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 	if len(missing) > 0 {
 		p.Facts = append(p.Facts, plan.Fact{Label: "missing", Text: list(missing)})
 	}
-	p.Steps = append(append(p.Steps, writes...), rollouts...)
+	reserve, facts, err := w.reserving(e, c)
+	if err != nil {
+		return nil, err
+	}
+	p.Facts = append(p.Facts, facts...)
+	p.Steps = slices.Concat(p.Steps, writes, reserve, rollouts)
 	return p, w.guard(p, e)
 }
 

@@ -155,7 +155,7 @@ func newStage(dir string, disk *plantest.Disk) (*stage, error) {
 		}
 	}
 	grant, err := s.registry().Acquire(context.Background(), ports.Request{
-		Holder: ports.Holder{Project: "ledger", Environment: "qa", Service: "backend"}, Folder: dir, First: 55123, Range: naming.PortRange{Lo: 55123, Hi: 55999},
+		Holder: ports.Holder{Project: "ledger", Environment: "qa", Service: "backend"}, Folder: dir, First: 5523, Range: naming.PortRange{Lo: 5523, Hi: 5999},
 	})
 	if err != nil {
 		return nil, err

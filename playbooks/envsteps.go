@@ -224,6 +224,62 @@ func (w *World) held(e config.Environment) ([]ports.Entry, error) {
 	return slices.DeleteFunc(all, func(p ports.Entry) bool { return !w.holds(e)(p) }), nil
 }
 
+// reserving returns the step that holds a port for each service of an environment
+// that runs on this machine, as envctl port would; none where all are held.
+func (w *World) reserving(e config.Environment, c Creation) ([]plan.Step, []plan.Fact, error) {
+	if e.Deploy.Kind != config.DeployCompose || naming.IsLocal(e.Name) { // what is local is each working copy's own
+		return nil, nil, nil
+	}
+	held, err := w.held(e)
+	if err != nil {
+		return nil, nil, err
+	}
+	missing := slices.DeleteFunc(w.Project.Services(), func(s string) bool {
+		return slices.ContainsFunc(held, func(h ports.Entry) bool { return h.Service == s })
+	})
+	if !c.wants("reserve", len(missing) > 0) {
+		return nil, nil, nil
+	}
+	return []plan.Step{w.reserveStep(e, missing)}, []plan.Fact{{Label: "reserve", Text: "a port of this machine for " + list(missing)}}, nil
+}
+
+func (w *World) reserveStep(e config.Environment, services []string) plan.Step {
+	return plan.Step{
+		ID: "reserve", Title: "reserve the ports of " + e.Name, Risk: plan.Writes,
+		Do: func(ctx context.Context, page *plan.Page) (plan.Receipt, error) {
+			r, cut := page.Prior()
+			if !cut {
+				r = plan.Receipt{}
+				for _, s := range services {
+					r["service."+s] = "reserved"
+				}
+			}
+			if err := page.Intend(r); err != nil {
+				return nil, err
+			}
+			rules, err := w.Rules()
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range sortedKeys(cutKeys(r, "service.")) {
+				grant, err := w.registry().Acquire(ctx, ports.Request{
+					Holder: ports.Holder{Project: w.Project.Name, Environment: e.Name, Service: s}, Folder: w.Project.Root,
+					First: rules.Port(e.Name, "", "", s), Range: rules.PortRange(),
+				})
+				if err != nil {
+					return nil, err
+				}
+				r["port."+s] = strconv.Itoa(grant.Port)
+			}
+			return r, nil
+		},
+		Undo: func(ctx context.Context, r plan.Receipt) error {
+			_, err := w.registry().Release(ctx, func(p ports.Entry) bool { return w.holds(e)(p) && r["service."+p.Service] != "" })
+			return err
+		},
+	}
+}
+
 // portsStep gives up the ports that an environment holds on this machine.
 func (w *World) portsStep(e config.Environment) plan.Step {
 	return plan.Step{

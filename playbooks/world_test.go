@@ -316,7 +316,7 @@ func labOf(p *config.Project) *lab {
 // on wires a world of the lab's parts for a project.
 func (l *lab) on(p *config.Project) *playbooks.World {
 	return &playbooks.World{
-		Project: p, User: &config.User{}, Dirs: config.Dirs{}, Getenv: func(string) string { return "" }, WorkDir: p.Root,
+		Project: p, User: &config.User{}, Dirs: config.Dirs{State: filepath.Join(p.Root, "machine")}, Getenv: func(string) string { return "" }, WorkDir: p.Root,
 		Now: l.clock.now, Rand: &counter{}, Trusted: true,
 		Store:   func(config.Environment) (providers.Store, error) { return l.store, nil },
 		Runtime: func(config.Environment) (providers.Runtime, error) { return l.fleet, nil },
