@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/secret"
 	"envctl/internal/ui"
@@ -430,13 +431,19 @@ func (a *app) unsetCommand() *cli.Command {
 
 func (a *app) restoreCommand() *cli.Command {
 	return &cli.Command{
-		Name: "restore", Usage: "Put back an earlier value of one variable", ArgsUsage: "KEY", Category: "values",
+		Name: "restore", Usage: "Put back an earlier value of one variable, or a path that was deleted", ArgsUsage: "[KEY]", Category: "values",
+		Description: "With KEY, writes the value that the variable had before, or in --version N, as a new version.\n\n" +
+			"Without KEY, brings back the path's newest version, or --version N, after a soft delete (envctl env delete, vault kv\n" +
+			"delete): the same version, all of its variables. What is destroyed stays so.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"}, a.reportFlag(), versionFlag()},
-		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
 			key := c.Args().First()
 			w, t, err := a.knownTarget(ctx, key, a.writeEnv, true)
 			if err != nil {
 				return err
+			}
+			if key == "" {
+				return a.revive(ctx, w, t, providers.Version(c.Int("version")), c.Bool("deploy"))
 			}
 			patch, v, err := w.Restoring(ctx, t, key, providers.Version(c.Int("version")))
 			if err != nil {
@@ -450,6 +457,26 @@ func (a *app) restoreCommand() *cli.Command {
 			return a.perform(ctx, w, t.Environment, p)
 		}),
 	}
+}
+
+// revive brings a deleted version of a path back.
+func (a *app) revive(ctx context.Context, w *playbooks.World, t playbooks.Target, v providers.Version, deploy bool) error {
+	next := "envctl deploy " + t.Component + " --env " + t.Environment.Name
+	if deploy {
+		return fault.New(fault.Usage, "restore --deploy", "a deleted path comes back alone", "leave --deploy out, then run "+next)
+	}
+	p, err := w.Revive(ctx, t, v)
+	if err != nil {
+		return err
+	}
+	if err := a.perform(ctx, w, t.Environment, p); err != nil || a.globals.dryRun || a.ui.JSON || a.globals.events {
+		return err
+	}
+	a.ui.Print("brought back: version %s of %s, not deployed", p.Args["revive"], w.Path(t))
+	if t.Environment.Deploy.Kind != config.DeployNone {
+		a.ui.Note("next: %s", next)
+	}
+	return nil
 }
 
 func (a *app) rollbackCommand() *cli.Command {

@@ -122,20 +122,6 @@ func versions(ctx context.Context, s providers.Reader, p naming.Path, t Target) 
 	return "choose one of the versions " + list(live) + ": run envctl rollback --to " + live[len(live)-1] + t.on()
 }
 
-// reviving says how a path whose newest version is gone is brought back.
-func reviving(ctx context.Context, s providers.Reader, p naming.Path, t Target) string {
-	revisions, err := s.History(ctx, p)
-	for i := len(revisions) - 1; err == nil && i >= 0; i-- {
-		if r := revisions[i]; !r.Deleted && !r.Destroyed {
-			return fmt.Sprintf("run envctl rollback --to %d%s first", r.Version, t.on())
-		}
-	}
-	if n := len(revisions); n > 0 && !revisions[n-1].Destroyed {
-		return fmt.Sprintf("bring its newest version back: vault kv undelete -versions=%d on that path, or, where a run deleted it, envctl undo RUN", revisions[n-1].Version)
-	}
-	return "no version of it is left: run envctl env create " + t.Environment.Name + " to fill a new one, after removing the path's metadata in the store"
-}
-
 // Plan reads what the change needs and returns its plan.
 func (c Change) Plan(ctx context.Context, w *World) (*plan.Plan, error) {
 	store, err := w.Store(c.Environment)

@@ -92,7 +92,7 @@ func TestHintReader(t *testing.T) {
 	tree := commands.Tree()
 	for hint, ok := range map[string]bool{
 		"run envctl set A --env x --component app again": true, "run envctl sett A": false, "run envctl set A --enx x": false,
-		"run envctl restore --env x first": false, "look with envctl history A --env x; then": true, "envctl env create qa": true, "envctl env creat qa": false,
+		"run envctl unset --env x first": false, "look with envctl history A --env x; then": true, "envctl env create qa": true, "envctl env creat qa": false,
 		"envctl resume 123  or  envctl undo 123": true, "envctl undo": false,
 	} {
 		bad := false

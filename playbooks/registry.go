@@ -175,6 +175,13 @@ func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) 
 	word, rest, _ := strings.Cut(h.Playbook, " ")
 	switch word {
 	case "edit", "import", "restore", "set", "unset":
+		if v := h.Args[argRevive]; v != "" {
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				return nil, fault.New(fault.Invalid, "rebuild "+h.Playbook, "the journal names no version", "")
+			}
+			return w.revival(t, providers.Version(n))
+		}
 		keys, err := keysOf(h.Args)
 		if err != nil {
 			return nil, err

@@ -68,14 +68,10 @@ func stateOf(v secret.Value) string {
 
 // hintMissing tells what to type when a path is not there.
 func (w *World) hintMissing(err error, t Target) error {
-	switch fault.KindOf(err) {
-	case fault.NotFound:
-		return fault.Wrap(err, fault.NotFound, "", fmt.Sprintf("run envctl set KEY --env %s --component %s, or envctl env create %s", t.Environment.Name, t.Component, t.Environment.Name))
-	case fault.Deleted:
-		return fault.Wrap(err, fault.Deleted, "", fmt.Sprintf("run envctl rollback --to N%s; envctl history KEY%s shows the versions", t.on(), t.on()))
-	default:
-		return err
+	if !fault.Is(err, fault.NotFound) {
+		return err // of a deleted version the store names the one to restore
 	}
+	return fault.Wrap(err, fault.NotFound, "", fmt.Sprintf("run envctl set KEY --env %s --component %s, or envctl env create %s", t.Environment.Name, t.Component, t.Environment.Name))
 }
 
 // Get returns one key of a target, at a version or the newest.

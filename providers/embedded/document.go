@@ -298,12 +298,13 @@ func (e *entry) find(v providers.Version) *version {
 }
 
 // live returns an error unless v can be read.
-func (v *version) live(op string) error {
+func (v *version) live(op string, p naming.Path) error {
+	where := "--env " + p.Environment + " --component " + p.Component
 	switch {
 	case v.Destroyed:
-		return fault.Newf(fault.Destroyed, op, "envctl history KEY lists the versions that are left", "version %d is destroyed", v.Version)
+		return fault.Newf(fault.Destroyed, op, "run envctl history KEY "+where+" to see the versions that are left", "version %d is destroyed", v.Version)
 	case v.Deleted:
-		return fault.Newf(fault.Deleted, op, "envctl restore KEY brings it back", "version %d is deleted", v.Version)
+		return fault.Newf(fault.Deleted, op, fmt.Sprintf("run envctl restore --version %d %s", v.Version, where), "version %d is deleted", v.Version)
 	}
 	return nil
 }
@@ -322,7 +323,7 @@ func (d *document) write(op string, p naming.Path, base providers.Version, patch
 	next := values{}
 	if exists {
 		newest := e.find(providers.Latest)
-		dead := newest.live(op)
+		dead := newest.live(op, p)
 		switch {
 		case base == newest.Version: // dead or alive
 		case base != providers.Any && base != providers.Absent:

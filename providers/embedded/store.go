@@ -381,7 +381,7 @@ func (s *Store) Read(ctx context.Context, p naming.Path, v providers.Version) (p
 	if found == nil {
 		return providers.Bundle{}, fault.Newf(fault.NotFound, op, "envctl history KEY lists the versions there are", "there is no version %d", v)
 	}
-	if err := found.live(op); err != nil {
+	if err := found.live(op, p); err != nil {
 		return providers.Bundle{}, err
 	}
 	b := providers.Bundle{
