@@ -234,6 +234,31 @@ func TestTerminalHidden(t *testing.T) {
 	}
 }
 
+// A paste of several lines is no answer, and none of it reaches whoever reads the
+// terminal next.
+func TestTerminalPaste(t *testing.T) {
+	t.Parallel()
+	dir, env := folder(t)
+	for _, paste := range []string{"first\n" + canary + "\nlast", canary + "\n" + strings.Repeat("line "+canary+"\n", 60)} {
+		x := onTerminal(t, dir, env, nil, "set", "API_TOKEN", "--env", "staging")
+		x.expect("API_TOKEN: ")
+		x.expectMute()
+		x.typeIn(paste)
+		x.ends(2)
+		x.expect("several lines were pasted")
+		x.rejectCanary()
+		if n, err := unix.IoctlGetInt(int(x.tty.Fd()), unix.TIOCINQ); err != nil || n != 0 {
+			t.Errorf("%d bytes are left to the shell, %v", n, err)
+		}
+	}
+	x := onTerminal(t, dir, env, nil, "set", "API_TOKEN", "--env", "staging")
+	x.expect("API_TOKEN: ")
+	x.expectMute()
+	x.typeIn(canary + "\n\n") // an empty line at the end is nobody's value
+	x.ends(0)
+	x.rejectCanary()
+}
+
 // Standard output is a file: the question still stands on the terminal, and the
 // file has the answer alone.
 func TestTerminalRedirected(t *testing.T) {

@@ -157,7 +157,9 @@ func (p terminalPrompter) Select(ctx context.Context, q string, options []string
 
 // Hidden reads one line without echo. survey hangs when a value is pasted
 // before the terminal has answered its question for the cursor, so this one is
-// read with x/term.
+// read with x/term. What follows the line at once was pasted with it: it is taken
+// off the terminal, or the shell would run it and keep it in its history, and the
+// answer is Refused, since it is not the whole value.
 func (p terminalPrompter) Hidden(ctx context.Context, q string) (secret.Value, error) {
 	fd := int(p.in.Fd())
 	state, err := term.GetState(fd)
@@ -169,16 +171,27 @@ func (p terminalPrompter) Hidden(ctx context.Context, q string) (secret.Value, e
 		line []byte
 		err  error
 	}
+	// ReadPassword gives the terminal back as it finds it: mute until all is read.
+	if _, err := term.MakeRaw(fd); err != nil {
+		return secret.Value{}, err
+	}
 	done := make(chan answer, 1)
 	go func() {
 		line, err := term.ReadPassword(fd)
+		if rest := drain(fd); err == nil && strings.TrimSpace(rest) != "" {
+			err = fault.New(fault.Refused, "read "+q, "several lines were pasted, and one is asked for", "paste one line; a value of several goes by --from-file or --stdin")
+		}
 		done <- answer{line, err}
 	}()
 	select {
 	case a := <-done:
+		err := errors.Join(term.Restore(fd, state), a.err)
 		fmt.Fprintln(p.err)
-		if a.err != nil {
-			return secret.Value{}, fault.Wrap(a.err, fault.Interrupted, "read "+q, "")
+		if fault.Is(a.err, fault.Refused) {
+			return secret.Value{}, a.err
+		}
+		if err != nil {
+			return secret.Value{}, fault.Wrap(err, fault.Interrupted, "read "+q, "")
 		}
 		return secret.New(string(a.line)), nil
 	case <-ctx.Done():

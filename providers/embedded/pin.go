@@ -143,11 +143,11 @@ func judge(op string, d *document, known pins) (news []string, err error) {
 	}
 	switch {
 	case d.Revision.Number < p.Revision:
-		return nil, fault.Newf(fault.RolledBack, op, "take the newer file from git; if going back is meant: envctl store verify --accept",
-			"rolled back: it is revision %d, and revision %d was seen here", d.Revision.Number, p.Revision)
+		return nil, fault.Newf(fault.RolledBack, op, "go back to the branch with the newer file, or work with this one: envctl store verify --accept",
+			"rolled back: it is revision %d, and revision %d was seen here; git checkout of an older branch does this too", d.Revision.Number, p.Revision)
 	case !d.descends(p.Revision, p.ID):
-		return nil, fault.Newf(fault.RolledBack, op, "merge the two with git or envctl store merge; if losing the other is meant: envctl store verify --accept",
-			"rolled back: revision %d, which was seen here, is not part of it", p.Revision)
+		return nil, fault.Newf(fault.RolledBack, op, "merge the branches with git or envctl store merge, or work with this one as it is: envctl store verify --accept",
+			"rolled back: revision %d, which was seen here, is not part of it; git checkout of another branch does this too", p.Revision)
 	}
 	var added, gone []string
 	for _, r := range d.Recipients {
