@@ -438,12 +438,12 @@ func (a *app) restoreCommand() *cli.Command {
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"}, a.reportFlag(), versionFlag()},
 		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
 			key := c.Args().First()
+			if key == "" {
+				return a.revive(ctx, providers.Version(c.Int("version")), c.Bool("deploy"))
+			}
 			w, t, err := a.knownTarget(ctx, key, a.writeEnv, true)
 			if err != nil {
 				return err
-			}
-			if key == "" {
-				return a.revive(ctx, w, t, providers.Version(c.Int("version")), c.Bool("deploy"))
 			}
 			patch, v, err := w.Restoring(ctx, t, key, providers.Version(c.Int("version")))
 			if err != nil {
@@ -460,7 +460,11 @@ func (a *app) restoreCommand() *cli.Command {
 }
 
 // revive brings a deleted version of a path back.
-func (a *app) revive(ctx context.Context, w *playbooks.World, t playbooks.Target, v providers.Version, deploy bool) error {
+func (a *app) revive(ctx context.Context, v providers.Version, deploy bool) error {
+	w, t, err := a.writeTarget(ctx)
+	if err != nil {
+		return err
+	}
 	next := "envctl deploy " + t.Component + " --env " + t.Environment.Name
 	if deploy {
 		return fault.New(fault.Usage, "restore --deploy", "a deleted path comes back alone", "leave --deploy out, then run "+next)
