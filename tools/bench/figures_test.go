@@ -44,7 +44,10 @@ func TestFigures(t *testing.T) {
 	for _, part := range []struct {
 		name    string
 		measure func()
-	}{{"start", b.start}, {"vault", b.vault}, {"embedded", b.embedded}, {"trace", b.trace}, {"rotate", b.rotate}} {
+	}{
+		{"start", b.start}, {"vault", b.vault}, {"embedded", b.embedded}, {"trace", b.trace}, {"rotate", b.rotate}, {"check", b.check},
+		{"render", b.render},
+	} {
 		t.Run(part.name, func(t *testing.T) {
 			defer func(was testing.TB) { b.t = was }(b.t)
 			b.t = t
