@@ -125,10 +125,12 @@ func (a *app) check(ctx context.Context, o checkOptions) error {
 	if err != nil {
 		return err
 	}
-	// A check reads much and ends: most of what collecting its garbage at every
-	// doubling of the heap costs is for nothing. The limit is soft.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(96 << 20))
+	if len(w.Project.Components) > 10 {
+		// A large check reads much and ends: most of what collecting its garbage at
+		// every doubling of the heap costs is for nothing. The limit is soft.
+		defer debug.SetGCPercent(debug.SetGCPercent(400))
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(96 << 20))
+	}
 	r, err := check.Run(ctx, in)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"envctl/providers/dotenv"
 )
@@ -65,22 +66,42 @@ func (x *Example) Duplicates() []ExampleEntry {
 // marks of the comments that stand above what follows.
 type marks struct{ vault, optional bool }
 
-// patterns are the expressions of the reader.
+// patterns are the expressions of the reader, each compiled when a line first
+// looks like it: most examples need none.
 type patterns struct {
-	heading, ruler, commented, mark, legendAfter, name, placeholder *regexp.Regexp
+	heading, ruler, mark, legendAfter, name, placeholder func() *regexp.Regexp
 }
 
-// examplePatterns compiles them: only a command that reads an example pays.
 func examplePatterns() *patterns {
-	return &patterns{
-		heading:     regexp.MustCompile(`^(?:={2,}|-{3,})\s*(.*?[^=\-\s].*?)\s*(?:={2,}|-{3,})$`),
-		ruler:       regexp.MustCompile(`^[=\-#*~_]{3,}$`),
-		commented:   regexp.MustCompile(`^(?:export\s+)?[A-Z_][A-Z0-9_]*=`),
-		mark:        regexp.MustCompile(`\[(VAULT|OPTIONAL)\]`),
-		legendAfter: regexp.MustCompile(`^\s*(?:=|:|-|–|—|→|->|means\b|marks\b|indicates\b|stands for\b)`),
-		name:        regexp.MustCompile(`\b[A-Z][A-Z0-9_]*_\*|\*_[A-Z0-9_]*[A-Z0-9]\b|\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b`),
-		placeholder: regexp.MustCompile(`(?i)<[a-z][a-z0-9_ .-]*>|^(?:change[-_ ]?me|replace[-_ ]?me|todo|xxx+)$|^your[-_]`),
+	lazy := func(expression string) func() *regexp.Regexp {
+		return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 	}
+	return &patterns{
+		heading:     lazy(`^(?:={2,}|-{3,})\s*(.*?[^=\-\s].*?)\s*(?:={2,}|-{3,})$`),
+		ruler:       lazy(`^[=\-#*~_]{3,}$`),
+		mark:        lazy(`\[(VAULT|OPTIONAL)\]`),
+		legendAfter: lazy(`^\s*(?:=|:|-|–|—|→|->|means\b|marks\b|indicates\b|stands for\b)`),
+		name:        lazy(`\b[A-Z][A-Z0-9_]*_\*|\*_[A-Z0-9_]*[A-Z0-9]\b|\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b`),
+		placeholder: lazy(`(?i)<[a-z][a-z0-9_ .-]*>|^(?:change[-_ ]?me|replace[-_ ]?me|todo|xxx+)$|^your[-_]`),
+	}
+}
+
+// isCommented tells whether a comment's text is an assignment: NAME=, in
+// capitals, perhaps behind export.
+func isCommented(s string) bool {
+	if rest, ok := strings.CutPrefix(s, "export"); ok && strings.TrimLeft(rest, " \t\n\f\r") != rest {
+		s = strings.TrimLeft(rest, " \t\n\f\r")
+	}
+	name, _, ok := strings.Cut(s, "=")
+	return ok && isName(name) && name == strings.ToUpper(name)
+}
+
+// isPlaceholder tells whether a value stands for one that is to be filled in.
+func (re *patterns) isPlaceholder(s string) bool {
+	if strings.IndexByte(s, '<') < 0 && (s == "" || strings.IndexByte("cCrRtTxXyY", s[0]) < 0) {
+		return false
+	}
+	return re.placeholder().MatchString(s)
 }
 
 // ParseExample reads a .env.example. A mark at the end of a description covers
@@ -149,7 +170,7 @@ func (x *exampleReader) comments(s string, line int) {
 		switch {
 		case strings.HasPrefix(trimmed, "#"):
 			body := strings.TrimSpace(strings.TrimPrefix(trimmed, "#"))
-			if x.re.commented.MatchString(body) {
+			if isCommented(body) {
 				x.commented(body, text, line)
 			} else {
 				x.comment(strings.TrimSpace(strings.TrimLeft(trimmed, "#")))
@@ -179,7 +200,7 @@ func (x *exampleReader) entry(e ExampleEntry, behind string) {
 	e.Group = x.group
 	e.Vault = x.block.vault || x.next.vault || m.vault
 	e.Optional = x.block.optional || x.next.optional || m.optional
-	e.Placeholder = x.re.placeholder.MatchString(e.Value)
+	e.Placeholder = x.re.isPlaceholder(e.Value)
 	e.Description = strings.Join(x.description, " ")
 	if c := x.withoutMarks(strings.TrimLeft(strings.TrimSpace(behind), "# ")); c != "" && strings.Contains(behind, "#") {
 		e.Description = c
@@ -193,7 +214,10 @@ func marksIn(s string) marks {
 }
 
 func (x *exampleReader) withoutMarks(s string) string {
-	return strings.Join(strings.Fields(x.re.mark.ReplaceAllString(s, "")), " ")
+	if marksIn(s) != (marks{}) {
+		s = x.re.mark().ReplaceAllString(s, "")
+	}
+	return strings.Join(strings.Fields(s), " ")
 }
 
 // comment reads one line of prose, without its #.
@@ -204,14 +228,14 @@ func (x *exampleReader) comment(s string) {
 	}
 	x.inBlock = true
 	switch {
-	case x.re.ruler.MatchString(s) || s == "":
+	case s == "" || strings.IndexByte("=-#*~_", s[0]) >= 0 && x.re.ruler().MatchString(s):
 		if x.ruled && x.title != "" && s != "" {
 			x.heading(x.title)
 		}
 		x.ruled, x.title = s != "" && !x.ruled, ""
 		return
-	case x.re.heading.MatchString(s):
-		x.heading(x.re.heading.FindStringSubmatch(s)[1])
+	case (s[0] == '=' || s[0] == '-') && x.re.heading().MatchString(s):
+		x.heading(x.re.heading().FindStringSubmatch(s)[1])
 		return
 	}
 	x.title = s
@@ -227,8 +251,8 @@ func (x *exampleReader) comment(s string) {
 		x.description = x.description[:max(0, len(x.description)-1)]
 	case rest == "":
 		x.next = marks{x.next.vault || m.vault, x.next.optional || m.optional}
-	case x.re.name.MatchString(rest) && !last || strings.Contains(rest, "_*") || strings.Contains(rest, "*_"):
-		for _, p := range x.re.name.FindAllString(rest, -1) {
+	case x.re.name().MatchString(rest) && !last || strings.Contains(rest, "_*") || strings.Contains(rest, "*_"):
+		for _, p := range x.re.name().FindAllString(rest, -1) {
 			x.named = append(x.named, namedMark{p, m})
 		}
 	case last:
@@ -246,8 +270,8 @@ func (x *exampleReader) legend(s string) bool {
 	if strings.HasPrefix(lower, "legend") || strings.Contains(lower, "marked with [") || strings.Contains(lower, "marked [") {
 		return true
 	}
-	for _, loc := range x.re.mark.FindAllStringIndex(s, -1) {
-		if x.re.legendAfter.MatchString(s[loc[1]:]) {
+	for _, loc := range x.re.mark().FindAllStringIndex(s, -1) {
+		if x.re.legendAfter().MatchString(s[loc[1]:]) {
 			return true
 		}
 	}

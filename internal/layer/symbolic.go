@@ -359,7 +359,7 @@ func (a *analysis) join(args []value) value {
 
 // concat returns every text of v followed by every text of w.
 func concat(v, w value) value {
-	var out value
+	out := make(value, 0, min(maxAlts, len(v)*len(w)))
 	for _, x := range v {
 		for _, y := range w {
 			if len(out) == maxAlts {
@@ -392,6 +392,9 @@ func sprintf(args []value) value {
 	for {
 		i := strings.IndexByte(format, '%')
 		if i < 0 {
+			if format == "" {
+				return out
+			}
 			return concat(out, text(format))
 		}
 		if i > 0 {

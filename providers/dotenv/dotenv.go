@@ -3,6 +3,7 @@
 package dotenv
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -111,11 +112,13 @@ func ReadSource(path string) ([]byte, error) {
 		return nil, fault.Wrap(err, fault.Invalid, op, "")
 	}
 	defer f.Close()
-	src, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
-	if err != nil {
+	// The size is a hint: the file may grow while it is read.
+	var src bytes.Buffer
+	src.Grow(int(min(info.Size(), MaxSize)) + bytes.MinRead)
+	if _, err := src.ReadFrom(io.LimitReader(f, MaxSize+1)); err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, op, "")
 	}
-	return src, checkSize(path, src)
+	return src.Bytes(), checkSize(path, src.Bytes())
 }
 
 func checkSize(file string, src []byte) error {
