@@ -118,6 +118,9 @@ func (a *app) end(err error) int {
 		return code
 	}
 	kind, hint := fault.KindOf(err), fault.HintOf(err)
+	if hint == "" && a.globals.timeout > 0 && errors.Is(err, context.DeadlineExceeded) {
+		hint = "it took longer than " + a.globals.timeout.String() + ": give it more with --timeout"
+	}
 	if a.ui.JSON || a.globals.events {
 		doc, merr := json.Marshal(errorDocument{
 			Schema: "envctl.error/v1", Kind: kind.String(), Message: ui.Clean(err.Error()), Hint: ui.Clean(hint), Exit: code, Warnings: a.ui.Warnings(),

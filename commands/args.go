@@ -34,6 +34,9 @@ func arrange(tree *cli.App, args []string, getenv func(string) string) ([]string
 	}
 	if len(words) > 0 && words[0] == "help" { // envctl help X is envctl X --help
 		words, flags = words[1:], append(flags, given{typed: "--help", name: "help"})
+		if len(words) == 1 && words[0] == "help" {
+			words = nil
+		}
 	}
 	path, cmd, words, err := descend(tree, words)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"envctl/internal/fault"
+	"envctl/internal/secret"
+	"envctl/naming"
 	"envctl/providers"
 )
 
@@ -80,6 +82,7 @@ func (w *World) Status(ctx context.Context, t Target) ([]ServiceStatus, error) {
 			case wantErr != nil:
 				r.Verdict, r.Because = "unverified", wantErr.Error()
 			default:
+				want.Gone = w.removed(ctx, store, t, c, want)
 				kind, why, err := w.judge(ctx, rt, t, c, want)
 				r.Evidence = kind
 				switch {
@@ -97,6 +100,36 @@ func (w *World) Status(ctx context.Context, t Target) ([]ServiceStatus, error) {
 		}
 	}
 	return out, wantErr
+}
+
+// removed returns what a container was given by an earlier version of the store and
+// the newest no longer gives. A variable of the image's own is none of it.
+func (w *World) removed(ctx context.Context, store providers.Reader, t Target, c providers.Container, want *Rendered) map[string]secret.Value {
+	comp, err := w.Project.Component(t.Component)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, name := range w.Declared(t.Component, w.Layers(comp)) {
+		if _, given := want.Variables[name]; !given && c.Env[name].IsSet() {
+			names = append(names, name)
+		}
+	}
+	out := map[string]secret.Value{}
+	for _, b := range want.Inputs {
+		for v := b.Version - 1; v > 0 && v > b.Version-maxVersions && len(out) < len(names); v-- {
+			then, err := w.Render(ctx, store, t, map[naming.Path]providers.Version{b.Path: v})
+			if err != nil {
+				break // what cannot be read proves nothing
+			}
+			for _, name := range names {
+				if old := then.Variables[name]; old.IsSet() && old.Equal(c.Env[name]) {
+					out[name] = old
+				}
+			}
+		}
+	}
+	return out
 }
 
 // unseen is why a container that only its deployer shows proves nothing.

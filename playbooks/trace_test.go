@@ -88,3 +88,33 @@ func TestRollbackOfAStoreThatDoesNotAnswer(t *testing.T) {
 		t.Errorf("%v, hint %q", err, fault.HintOf(err))
 	}
 }
+
+// A process that still holds what was removed is stale, in a trace and a status.
+func TestWhatWasRemovedAndStillRuns(t *testing.T) {
+	t.Parallel()
+	l := testLab(t)
+	must(t, l.start("staging", "SECRET_KEY", "s0", "SECRET_KEY_PREVIOUS", "p0"))
+	status := func() string {
+		rows, err := l.Status(t.Context(), l.target("staging"))
+		must(t, err)
+		return rows[0].Verdict
+	}
+	if got := status(); got != "current" {
+		t.Fatalf("before: %s", got)
+	}
+	_, err := l.store.Store.Write(t.Context(), l.path("staging"), 1, providers.Patch{"SECRET_KEY_PREVIOUS": secret.Value{}})
+	must(t, err)
+	if got := status(); got != "stale" {
+		t.Errorf("status %s", got)
+	}
+	tr, err := l.Trace(t.Context(), l.target("staging"), "SECRET_KEY_PREVIOUS", &playbooks.Letters{})
+	must(t, err)
+	if tr.Verdict.Status != "stale" || tr.Verdict.Fix != "envctl deploy app --env staging" {
+		t.Errorf("%+v", tr.Verdict)
+	}
+	// The image's own value of that name is no remainder.
+	l.box("staging").env["SECRET_KEY_PREVIOUS"] = secret.New("the image's")
+	if got := status(); got != "current" {
+		t.Errorf("with a value of the image: %s", got)
+	}
+}

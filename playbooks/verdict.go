@@ -2,6 +2,7 @@ package playbooks
 
 import (
 	"fmt"
+	"strings"
 
 	"envctl/internal/config"
 	"envctl/internal/secret"
@@ -108,6 +109,13 @@ func (tr *tracing) missing(t *Trace) TraceVerdict {
 	}
 	for _, r := range t.Sources {
 		if (r.Source == "process" || r.Source == "container-config") && r.value.IsSet() {
+			if r.MatchesVersion > 0 {
+				fix := tr.deployFix()
+				if !optional { // it was not meant to go
+					fix = strings.Replace(tr.setFix(), "envctl set ", "envctl restore ", 1)
+				}
+				return TraceVerdict{Status: "stale", Because: fmt.Sprintf("%s still holds version %d, the store no longer has it", r.Location, r.MatchesVersion), Evidence: r.Source, Fix: fix}
+			}
 			return TraceVerdict{Status: "drift", Because: r.Location + " holds it, the store does not", Evidence: r.Source, Fix: tr.setFix()}
 		}
 	}
