@@ -134,7 +134,7 @@ func TestResumeLooksAgain(t *testing.T) {
 		l, id := half(t)
 		must(t, l.store.Delete(context.Background(), l.path("staging")))
 		_, err := l.resume(id)
-		wantKind(t, err, fault.Deleted, "envctl rollback --to 1")
+		wantKind(t, err, fault.Deleted, "envctl restore --env staging --component app")
 	})
 	t.Run("a neighbour was changed", func(t *testing.T) {
 		t.Parallel()

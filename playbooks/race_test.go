@@ -407,6 +407,6 @@ func TestRollbackAfterEverything(t *testing.T) {
 		l.write("bare", "SECRET_KEY", "new")
 		must(t, l.store.Delete(ctx, l.path("bare")))
 		_, err := l.set("bare", false, "TOKEN", "x")
-		wantKind(t, err, fault.Deleted, "envctl rollback --to 1 --env bare --component app")
+		wantKind(t, err, fault.Deleted, "envctl restore --env bare --component app")
 	})
 }

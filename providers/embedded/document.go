@@ -299,12 +299,8 @@ func (e *entry) find(v providers.Version) *version {
 
 // live returns an error unless v can be read.
 func (v *version) live(op string, p naming.Path) error {
-	where := "--env " + p.Environment + " --component " + p.Component
-	switch {
-	case v.Destroyed:
-		return fault.Newf(fault.Destroyed, op, "run envctl history KEY "+where+" to see the versions that are left", "version %d is destroyed", v.Version)
-	case v.Deleted:
-		return fault.Newf(fault.Deleted, op, fmt.Sprintf("run envctl restore --version %d %s", v.Version, where), "version %d is deleted", v.Version)
+	if v.Destroyed || v.Deleted {
+		return providers.Gone(op, p, v.Version, v.Destroyed)
 	}
 	return nil
 }

@@ -95,12 +95,9 @@ func (e *entry) find(v providers.Version) *version {
 }
 
 // live returns an error unless v can be read.
-func (v *version) live(op string) error {
-	switch {
-	case v.Destroyed:
-		return fault.Newf(fault.Destroyed, op, "", "version %d is destroyed", v.Version)
-	case v.Deleted:
-		return fault.Newf(fault.Deleted, op, "", "version %d is deleted", v.Version)
+func (v *version) live(op string, p naming.Path) error {
+	if v.Destroyed || v.Deleted {
+		return providers.Gone(op, p, v.Version, v.Destroyed)
 	}
 	return nil
 }
@@ -120,7 +117,7 @@ func (s *Store) Read(ctx context.Context, p naming.Path, v providers.Version) (p
 	if found == nil {
 		return providers.Bundle{}, fault.Newf(fault.NotFound, op, "", "there is no version %d", v)
 	}
-	if err := found.live(op); err != nil {
+	if err := found.live(op, p); err != nil {
 		return providers.Bundle{}, err
 	}
 	return providers.Bundle{
@@ -207,7 +204,7 @@ func (s *Store) Write(ctx context.Context, p naming.Path, base providers.Version
 		if base != providers.Any && base != providers.Absent && base != newest.Version {
 			return 0, fault.Newf(fault.Conflict, op, "", "changed by someone else (now version %d)", newest.Version)
 		}
-		switch err := newest.live(op); {
+		switch err := newest.live(op, p); {
 		case err != nil && base != newest.Version:
 			return 0, err
 		case err == nil && base == providers.Absent:

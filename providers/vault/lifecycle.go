@@ -59,7 +59,7 @@ func (s *Store) mark(ctx context.Context, verb string, p naming.Path, named []pr
 			case !ok:
 				return s.absent(ctx, op, p, max(v, 1))
 			case verb == "undelete" && info.Destroyed:
-				return gone(op, p, info)
+				return providers.Gone(op, p, info.Version, info.Destroyed)
 			case !done(d, info):
 				todo = append(todo, v)
 			}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -104,7 +103,7 @@ func (s *Store) readAt(ctx context.Context, op, where string, p naming.Path, v p
 		s.see(p, info.Version)
 	}
 	if !a.found() {
-		return providers.Bundle{Path: p, Version: info.Version}, gone(op, p, *info)
+		return providers.Bundle{Path: p, Version: info.Version}, providers.Gone(op, p, info.Version, info.Destroyed)
 	}
 	b, err := bundle(op, p, *info, answer.Data.Data)
 	b.AsOf = a.date
@@ -133,15 +132,6 @@ func bundle(op string, p naming.Path, info versionInfo, data map[string]json.Raw
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339Nano, s)
 	return t.UTC(), err
-}
-
-// gone is the error for a version that is deleted or destroyed.
-func gone(op string, p naming.Path, info versionInfo) error {
-	where := "--env " + p.Environment + " --component " + p.Component
-	if info.Destroyed {
-		return fault.Newf(fault.Destroyed, op, "run envctl history KEY "+where+" to see what is left", "version %d is destroyed, for good", info.Version)
-	}
-	return fault.Newf(fault.Deleted, op, fmt.Sprintf("run envctl restore --version %d %s", info.Version, where), "version %d is deleted", info.Version)
 }
 
 // absent is the error for a path that the server does not know, once it is

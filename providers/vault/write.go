@@ -267,7 +267,7 @@ func (w write) absent(ctx context.Context) error {
 // gone is for a set on a path whose newest version is deleted or destroyed.
 func (w write) gone(r reply, v providers.Version) error {
 	destroyed, _ := r.secret.Data["destroyed"].(bool)
-	return gone(w.op, w.p, versionInfo{Version: v, Destroyed: destroyed})
+	return providers.Gone(w.op, w.p, v, destroyed)
 }
 
 // conflict is for a base that is not the newest version. It reads which one is,
