@@ -160,6 +160,8 @@ func (a *app) flagValues(flag string) []candidate {
 		return a.components()
 	case "generate":
 		return generators()
+	case "close":
+		return a.runs()
 	case "chdir", "C", "config", "from-file", "values", "recovery-file":
 		return []candidate{{filesPlease, ""}}
 	}

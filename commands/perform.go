@@ -27,6 +27,7 @@ type runDocument struct {
 	State       string            `json:"state"`
 	DryRun      bool              `json:"dry_run,omitempty"`
 	Unchanged   bool              `json:"unchanged,omitempty"`
+	Closed      bool              `json:"closed,omitempty"`
 	FromVersion *int              `json:"from_version,omitempty"`
 	ToVersion   *int              `json:"to_version,omitempty"`
 	Deployed    bool              `json:"deployed"`
@@ -158,6 +159,10 @@ const setPatience = 30 * time.Second
 
 // perform shows, asks, runs and reports a plan: the one way every write takes.
 func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Environment, p *plan.Plan) error {
+	e := a.engine(w)
+	for _, r := range e.Stopped(p) {
+		p.Facts = append(p.Facts, plan.Fact{Label: playbooks.WarningFact, Text: fmt.Sprintf("run %s (%s) of %s is %s: %s", r.ID, r.Playbook, r.Environment, r.State, r.Next())})
+	}
 	if a.globals.dryRun {
 		return a.endReport(p, a.dryRun(p))
 	}
@@ -165,7 +170,6 @@ func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Enviro
 	if err := a.consent(ctx, p); err != nil {
 		return err
 	}
-	e := a.engine(w)
 	if p.Playbook == "set" {
 		e.Wait = setPatience
 	}
@@ -258,7 +262,7 @@ func (a *app) report(env config.Environment, p *plan.Plan, res plan.Result, err 
 func runDoc(r plan.Record) runDocument {
 	doc := runDocument{
 		Schema: "envctl.run/v1", ID: r.ID, Playbook: r.Playbook, Environment: r.Environment, Component: r.Component,
-		State: string(r.State), Verified: false, Steps: r.Steps,
+		State: string(r.State), Closed: r.Closed, Verified: false, Steps: r.Steps,
 	}
 	if doc.Steps == nil {
 		doc.Steps = []plan.StepRecord{}

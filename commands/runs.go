@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"envctl/internal/config"
+	"envctl/internal/fault"
 	"envctl/internal/plan"
 	"envctl/internal/ui"
 )
@@ -14,7 +15,13 @@ import (
 func (a *app) runsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "runs", Usage: "List the journal of playbooks", Category: "playbooks",
-		Action: a.action(0, 0, func(context.Context, *cli.Context) error {
+		Description: "A run that neither resume nor undo can end, because what it wrote was changed\n" +
+			"again since, is ended by --close: the journal says so, nothing else is touched.",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "close", Usage: "leave the stopped run `RUN` as it stands; takes nothing back"}},
+		Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
+			if c.IsSet("close") {
+				return a.closeRun(ctx, c.String("close"))
+			}
 			records, err := a.journal().List()
 			if a.ui.JSON {
 				if records == nil {
@@ -29,12 +36,50 @@ func (a *app) runsCommand() *cli.Command {
 			for _, r := range records {
 				rows = append(rows, []ui.Cell{
 					ui.C("%s", r.ID), ui.Toned(stateTone(r.State), string(r.State)), ui.C("%s", r.Playbook),
-					ui.C("%s", r.Environment), ui.C("%s", r.Component), ui.C("%s", r.StartedAt.Format("2006-01-02T15:04:05Z")), ui.C("%s", r.Next()),
+					ui.C("%s", r.Environment), ui.C("%s", r.Component), ui.C("%s", r.StartedAt.Format("2006-01-02T15:04:05Z")), ui.C("%s", next(r)),
 				})
 			}
 			return errors.Join(a.ui.Table([]string{"RUN", "STATE", "PLAYBOOK", "ENVIRONMENT", "COMPONENT", "STARTED", ""}, rows), err)
 		}),
 	}
+}
+
+// next is what a run waits for, or that it waits no longer.
+func next(r plan.Record) string {
+	if r.Closed {
+		return "closed"
+	}
+	return r.Next()
+}
+
+// closeRun ends a stopped run in the journal, and says what of it stands.
+func (a *app) closeRun(ctx context.Context, id string) error {
+	if a.globals.dryRun {
+		return fault.New(fault.Usage, "runs", "--close has no --dry-run", "look with envctl runs")
+	}
+	res, err := a.journal().Close(ctx, id)
+	if err != nil {
+		return err
+	}
+	r := res.Record
+	if a.ui.JSON {
+		return a.ui.Document(runDoc(r))
+	}
+	switch {
+	case res.Already && r.Closed:
+		a.ui.Note("run %s is closed already, nothing was done", id)
+		return nil
+	case res.Already:
+		a.ui.Note("run %s is %s, there is nothing to close", id, r.State)
+		return nil
+	}
+	a.ui.Print("run %s closed: it stays %s, nothing was taken back", id, r.State)
+	for _, s := range r.Steps {
+		if s.State != plan.StepPending {
+			a.ui.Print("  %s: %s", s.State, s.Title)
+		}
+	}
+	return nil
 }
 
 func stateTone(s plan.State) ui.Tone {

@@ -36,6 +36,7 @@ type record struct {
 	PID    int       `json:"pid,omitempty"`
 	Host   string    `json:"host,omitempty"`
 	Header *Header   `json:"header,omitempty"`
+	Closed bool      `json:"closed,omitempty"` // of an end: the operator leaves it so
 }
 
 // A line is the record's JSON with the chained sum as its last field, so that

@@ -216,7 +216,11 @@ func (r *run) verifyAgain(ctx context.Context) error {
 			return r.stop(ctx, nil)
 		}
 		if err := s.Verify(r.work, maps.Clone(st.receipt)); err != nil { //nolint:contextcheck // r.work outlives the first interrupt on purpose
-			return r.end(Partial, r.partial(err, "what step "+s.ID+" did no longer holds, and nothing more was done"))
+			err = r.partial(err, "what step "+s.ID+" did no longer holds, and nothing more was done")
+			if r.pivot() != nil { // there is no way back either
+				err = fault.Wrap(err, fault.Partial, "", fault.HintOf(err)+orClose(r.st.header.ID))
+			}
+			return r.end(Partial, err)
 		}
 	}
 	return nil
@@ -290,7 +294,9 @@ func (r *run) fail(ctx context.Context, cause error) error {
 	case err != nil:
 		return both(err, cause)
 	case len(left) > 0:
-		return r.partial(cause, "not undone: "+strings.Join(left, "; "))
+		// What stopped the way forward may stop the way back: it is said once.
+		once := strings.ReplaceAll(strings.Join(left, "; "), " ("+clean(cause.Error())+")", "")
+		return r.partial(cause, "not undone: "+once)
 	case did:
 		return r.wrap(cause, fault.KindOf(cause), fault.HintOf(cause), "what it did is undone")
 	}
@@ -346,6 +352,9 @@ func (r *run) partial(cause error, message string) error {
 		hint = rec.Next()
 		if r.plan != nil && !r.st.undoing && r.pivot() != nil { // undo would refuse
 			hint = "envctl resume " + rec.ID
+			if fault.Is(cause, lasting()...) {
+				hint += orClose(rec.ID)
+			}
 		}
 	}
 	return r.wrap(cause, fault.Partial, hint, message)

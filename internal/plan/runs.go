@@ -74,13 +74,64 @@ func (e *Engine) Load(id string) (Record, error) {
 	return r, nil
 }
 
-// Prune removes the oldest journals of runs that are done or undone, beyond
+// Stopped returns the runs of p's target that wait for resume or undo, the newest
+// first, as far as they are among the newest runs.
+func (e *Engine) Stopped(p *Plan) []Record {
+	const far = 100 // every write looks, and the folder only grows
+	names, err := e.fs().Names(e.runs())
+	if err != nil {
+		return nil // no journal yet; Run says what is wrong with the folder
+	}
+	of := Header{Project: p.Project, Environment: p.Environment, Component: p.Component, Root: e.Root}
+	var out []Record
+	for i := len(names) - 1; i >= max(0, len(names)-far); i-- {
+		id, _ := strings.CutSuffix(names[i], suffix)
+		if r, err := e.Load(id); err == nil && r.Next() != "" && overlap(r.Header, of) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Close journals that a run which stopped part-way, or could be taken back only in
+// part, is left as it stands; nothing else is touched, and resume and undo still
+// work. A run that waits for nothing is Already. Error kinds: NotFound, Conflict
+// (it is running), Invalid (damaged journal), Unavailable.
+func (e *Engine) Close(ctx context.Context, id string) (Result, error) {
+	op := "close run " + clean(id)
+	if ctx.Err() != nil {
+		return Result{}, interrupted(ctx, op, nil)
+	}
+	j, st, err := e.open(ctx, id)
+	if errors.Is(err, errBusy) {
+		return Result{}, e.stillRunning(id, op)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	defer j.file.Close()
+	if st.header.ID == "" {
+		return Result{}, notFound(id)
+	}
+	now := st.record()
+	if now.Next() == "" {
+		return Result{Record: now, Already: true}, nil
+	}
+	end := record{Type: recEnd, At: e.Now().UTC(), State: now.State, Closed: true}
+	if err := j.append(end); err != nil {
+		return Result{Record: now}, err
+	}
+	err = st.apply(end)
+	return Result{Record: st.record()}, err
+}
+
+// Prune removes the oldest journals of runs that are done, undone or closed, beyond
 // the newest keep of those. Partial and failed runs stay until they are undone.
 func (e *Engine) Prune(ctx context.Context, keep int) (removed int, err error) {
 	all, err := e.List()
 	ended := 0
 	for _, r := range all {
-		if r.State != Done && r.State != Undone {
+		if r.State != Done && r.State != Undone && !r.Closed {
 			continue
 		}
 		if ended++; ended <= keep {
@@ -91,7 +142,7 @@ func (e *Engine) Prune(ctx context.Context, keep int) (removed int, err error) {
 			err = errors.Join(err, oerr)
 			continue
 		}
-		if st.end == Done || st.end == Undone { // still so, now that it is locked
+		if st.end == Done || st.end == Undone || st.closed { // still so, now that it is locked
 			if derr := e.discard(j); derr != nil {
 				err = errors.Join(err, derr)
 				continue

@@ -3,7 +3,10 @@ package plan
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"time"
+
+	"envctl/internal/fault"
 )
 
 // State is where a run stands.
@@ -69,6 +72,9 @@ type Record struct {
 	PID     int    `json:"-"` // the process that worked on it last, and its host
 	Host    string `json:"-"`
 	Undoing bool   `json:"-"` // it is on its way back: undo, not resume
+
+	// Closed tells that the operator left it as it stands: it waits for nothing.
+	Closed bool `json:"closed,omitempty"`
 }
 
 // StepRecord is a step of a Record. Kind and Error say why it failed, or why
@@ -85,6 +91,10 @@ type StepRecord struct {
 // Next returns the commands that go on from here, "" when there is nothing to do.
 func (r Record) Next() string {
 	switch {
+	case r.Closed:
+		return ""
+	case r.State == Failed && r.stuck():
+		return "envctl undo " + r.ID + orClose(r.ID)
 	case r.State == Failed, r.State == Partial && r.Undoing:
 		return "envctl undo " + r.ID
 	case r.State == Partial:
@@ -93,12 +103,29 @@ func (r Record) Next() string {
 	return ""
 }
 
+// stuck tells that a step could not be taken back for a reason that another try
+// does not change.
+func (r Record) stuck() bool {
+	return slices.ContainsFunc(r.Steps, func(s StepRecord) bool {
+		return s.State == StepUndoFailed && slices.ContainsFunc(lasting(), func(k fault.Kind) bool { return k.String() == s.Kind })
+	})
+}
+
+// lasting are the kinds of errors that stay: what a run stood on is not there any more.
+func lasting() []fault.Kind {
+	return []fault.Kind{fault.Conflict, fault.Refused, fault.Deleted, fault.Destroyed}
+}
+
+// orClose is the way out where neither resume nor undo can end a run.
+func orClose(id string) string { return "  or  envctl runs --close " + id }
+
 // state is what a journal says, record by record; the engine knows nothing else.
 type state struct {
 	header  Header
 	steps   []stepState
 	undoing bool
 	end     State // "" while no end is written
+	closed  bool
 	endedAt time.Time
 	pid     int
 	host    string
@@ -181,10 +208,10 @@ func (st *state) apply(r record) error {
 		st.pid, st.host = r.PID, r.Host
 	case recResume, recUndo:
 		st.undoing = r.Type == recUndo
-		st.end, st.endedAt = "", time.Time{}
+		st.end, st.endedAt, st.closed = "", time.Time{}, false
 		st.pid, st.host = r.PID, r.Host
 	case recEnd:
-		st.end, st.endedAt = r.State, r.At
+		st.end, st.endedAt, st.closed = r.State, r.At, r.Closed
 	default:
 		return fmt.Errorf("written by another envctl: %q is unknown", r.Type)
 	}
@@ -221,7 +248,7 @@ func (st *state) record() Record {
 	out := Record{
 		ID: h.ID, Playbook: h.Playbook, Project: h.Project, Environment: h.Environment, Component: h.Component,
 		State: st.end, StartedAt: h.StartedAt, EndedAt: st.endedAt, Steps: []StepRecord{},
-		Header: h, PID: st.pid, Host: st.host, Undoing: st.undoing,
+		Header: h, PID: st.pid, Host: st.host, Undoing: st.undoing, Closed: st.closed,
 	}
 	if out.State == "" {
 		out.State = Partial
