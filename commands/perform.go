@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"envctl/internal/config"
 	"envctl/internal/fault"
@@ -138,9 +139,41 @@ func (a *app) asks(p *plan.Plan) bool {
 
 // showPlan writes a plan's facts to standard error.
 func (a *app) showPlan(p *plan.Plan) {
-	for _, f := range p.Facts {
-		a.ui.Note("  %-9s %s", f.Label, f.Text)
+	for _, line := range a.factLines(p.Facts, "  ", a.ui.ErrTTY) {
+		a.ui.Note("%s", line)
 	}
+}
+
+// The column of a plan's labels is as wide as the longest one, within these.
+const narrowLabel, wideLabel = 9, 20
+
+// factLines lays facts out in two columns; folded, for a terminal, at its width.
+func (a *app) factLines(facts []plan.Fact, indent string, folded bool) []string {
+	label := narrowLabel
+	for _, f := range facts {
+		if n := len(f.Label); n <= wideLabel {
+			label = max(label, n)
+		}
+	}
+	hang := len(indent) + label + 1
+	var lines []string
+	for _, f := range facts {
+		line := fmt.Sprintf("%s%-*s %s", indent, label, f.Label, f.Text)
+		for folded && utf8.RuneCountInString(line) > a.ui.Width() {
+			at := a.ui.Width()
+			runes := []rune(line)
+			for at > hang && runes[at] != ' ' {
+				at--
+			}
+			if at <= hang { // a word that is longer than the line
+				break
+			}
+			lines = append(lines, strings.TrimRight(string(runes[:at]), " "))
+			line = strings.Repeat(" ", hang) + strings.TrimLeft(string(runes[at:]), " ")
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // warn says what a plan warns of, whether or not its facts are shown.
@@ -181,7 +214,7 @@ func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Enviro
 }
 
 func (a *app) dryRun(p *plan.Plan) error {
-	if a.ui.JSON {
+	if a.ui.JSON || a.globals.events {
 		doc := runDocument{Schema: "envctl.run/v1", Playbook: p.Playbook, Environment: p.Environment, Component: p.Component, State: "planned", DryRun: true, Verified: false, Steps: []plan.StepRecord{}}
 		for _, f := range p.Facts {
 			doc.Plan = append(doc.Plan, factDocument(f))
@@ -189,10 +222,10 @@ func (a *app) dryRun(p *plan.Plan) error {
 		for _, s := range p.Steps {
 			doc.Steps = append(doc.Steps, plan.StepRecord{ID: s.ID, Title: s.Title, State: plan.StepPending})
 		}
-		return a.ui.Document(doc)
+		return a.planned(doc)
 	}
-	for _, f := range p.Facts {
-		a.ui.Print("%-9s %s", f.Label, f.Text)
+	for _, line := range a.factLines(p.Facts, "", a.ui.OutTTY) {
+		a.ui.Print("%s", line)
 	}
 	for i, s := range p.Steps {
 		way := ""
@@ -203,6 +236,18 @@ func (a *app) dryRun(p *plan.Plan) error {
 	}
 	a.ui.Note("dry run: nothing was written")
 	return nil
+}
+
+// planned answers a dry run for machines: a document, or one line of a stream.
+func (a *app) planned(doc any) error {
+	if a.ui.JSON {
+		return a.ui.Document(doc)
+	}
+	line, err := json.Marshal(doc)
+	if err == nil {
+		_, err = fmt.Fprintln(a.ui.Out, string(line))
+	}
+	return err
 }
 
 // report says how a run ended: what was written, what was deployed, what was

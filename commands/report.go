@@ -184,7 +184,7 @@ func (a *app) reportRun(b *strings.Builder, r plan.Record, several bool) {
 	}
 	fmt.Fprintf(b, "\n\n")
 	rows := [][]string{{"state", string(r.State)}, {"target", strings.Trim(r.Project+"/"+r.Environment+"/"+r.Component, "/")}}
-	for _, w := range receiptsOf(r, "write") {
+	for _, w := range writesOf(r) {
 		text := w["path"] + " " + orNew(w["from"]) + " → " + w["to"]
 		if playbooks.Unchanged(w) {
 			text = w["path"] + " unchanged, version " + w["to"]
@@ -202,8 +202,13 @@ func (a *app) reportRun(b *strings.Builder, r plan.Record, several bool) {
 		}
 		rows = append(rows, []string{"proven", strings.ReplaceAll(v["services"], ",", ", ") + " by " + v["evidence"]})
 	}
+	for _, s := range r.Steps {
+		if what := s.Receipt["proven"]; what != "" && s.State == plan.StepDone && r.State == plan.Done {
+			rows = append(rows, []string{"proven", what})
+		}
+	}
 	if r.State == plan.Done && len(proofs) == 0 && len(receiptsOf(r, "write")) > 0 {
-		rows = append(rows, []string{"not proven", "written, not deployed"})
+		rows = append(rows, []string{"not deployed", "written only: no process was looked at"})
 	}
 	if next := r.Next(); next != "" {
 		rows = append(rows, []string{"next", next})
@@ -228,10 +233,15 @@ func (a *app) reportRun(b *strings.Builder, r plan.Record, several bool) {
 	table(b, []string{"step", "what", "state", "began", "took", ""}, steps)
 }
 
+// writesOf are a run's writes: those it set out to make, and what it retired.
+func writesOf(r plan.Record) []plan.Receipt {
+	return append(receiptsOf(r, "write"), receiptsOf(r, "retire")...)
+}
+
 // writtenRows are the keys of a run's writes, by fingerprint.
 func writtenRows(r plan.Record) [][]string {
 	var rows [][]string
-	for _, w := range receiptsOf(r, "write") {
+	for _, w := range writesOf(r) {
 		for _, k := range playbooks.WrittenKeys(w) {
 			rows = append(rows, []string{w["path"], k, dash(short(w["old."+k])), dash(short(w["fp."+k]))})
 		}

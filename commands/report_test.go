@@ -3,6 +3,7 @@ package commands
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -50,5 +51,32 @@ func TestReportText(t *testing.T) {
 	}
 	if got != string(want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// A plan's labels stand in one column, and on a terminal no line is wider than it.
+func TestPlanColumns(t *testing.T) {
+	t.Parallel()
+	a := &app{ui: &ui.UI{Columns: 40}}
+	facts := []plan.Fact{
+		{Label: "lock", Text: "ledger/production, on this machine only: nobody else is kept out"},
+		{Label: "left to its default", Text: "app  LOG_LEVEL"},
+		{Label: "a label that is far too long", Text: "x"},
+		{Label: "url", Text: "https://example.com/a/path/that/is/longer/than/a/line"},
+	}
+	want := []string{
+		"  lock                ledger/production,",
+		"                      on this machine",
+		"                      only: nobody else",
+		"                      is kept out",
+		"  left to its default app  LOG_LEVEL",
+		"  a label that is far too long x",
+		"  url                 https://example.com/a/path/that/is/longer/than/a/line",
+	}
+	if got := a.factLines(facts, "  ", true); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	if got := a.factLines(facts[:1], "", false); !slices.Equal(got, []string{"lock      " + facts[0].Text}) {
+		t.Errorf("%q", got)
 	}
 }

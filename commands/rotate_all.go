@@ -66,7 +66,8 @@ func (a *app) rotateAll(ctx context.Context, w *playbooks.World, e config.Enviro
 		if p.Confirm != "" && a.globals.confirm == "" {
 			b.Asked()
 		}
-		if p.Confirm == "" && !a.ui.JSON && !a.globals.events {
+		asked := a.globals.yes || !a.asks(p) // else consent shows it
+		if p.Confirm == "" && asked && !a.ui.JSON && !a.globals.events {
 			a.showPlan(p)
 		}
 		if err := a.consent(ctx, p); err != nil {
@@ -117,13 +118,12 @@ func (a *app) working(text string) {
 func (a *app) showBatch(b *playbooks.Batch, records []plan.Record, p *plan.Plan) error {
 	dry := a.globals.dryRun
 	outcome := b.Outcome()
+	if dry && (a.ui.JSON || a.globals.events) {
+		return a.planned(a.batchDocument(b, records, p, outcome))
+	}
 	if a.ui.JSON {
-		doc := a.batchDocument(b, records, p, outcome)
-		if err := a.ui.Document(doc); err != nil {
+		if err := a.ui.Document(a.batchDocument(b, records, p, outcome)); err != nil {
 			return err
-		}
-		if dry {
-			return nil
 		}
 		return outcome
 	}
@@ -170,6 +170,9 @@ func (a *app) showBatch(b *playbooks.Batch, records []plan.Record, p *plan.Plan)
 	}
 	if err := a.ui.Table(header, rows); err != nil {
 		return err
+	}
+	if dry && len(b.Jobs) > 0 {
+		a.showPlan(p)
 	}
 	a.ui.Note("%s", summary(b))
 	if counted(b)[playbooks.RotationUnscheduled] == len(b.Rotations) {

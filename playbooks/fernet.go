@@ -23,11 +23,12 @@ func (w *World) fernetFacts(t Target, r Rotation, cur providers.Bundle) ([]plan.
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, op, fmt.Sprintf("look at it with envctl get %s%s --reveal", v, t.on()))
 	}
+	published := publishedFact(v, ring)
 	keepsNew := plan.Fact{Label: "undo", Text: "keeps the new key as the last of the ring, once a process had it: data may be encrypted with it"}
 	const aRing = "make it a ring (ring: true, keep: 2)"
 	switch again := r.Recipe.Reencrypt != ""; {
 	case r.Recipe.Ring && again:
-		return []plan.Fact{{Label: "ring", Text: fmt.Sprintf("the new key first, %d old kept", len(ring))}, keepsNew}, nil
+		return append([]plan.Fact{{Label: "ring", Text: fmt.Sprintf("the new key first, %d old kept", len(ring))}, keepsNew}, published...), nil
 	case r.Recipe.Ring:
 		stay := min(len(ring), r.keep()-1)
 		facts := []plan.Fact{{Label: "ring", Text: fmt.Sprintf("the new key first, %d old kept, %d retired", stay, len(ring)-stay)}, keepsNew}
@@ -37,7 +38,7 @@ func (w *World) fernetFacts(t Target, r Rotation, cur providers.Bundle) ([]plan.
 		if stay == 0 {
 			return nil, fault.New(fault.Refused, op, "keeps no old key, so everything encrypted so far would be lost", "set keep: 2 in the recipe, or give it a reencrypt command")
 		}
-		return facts, nil
+		return append(facts, publishedFact(v, ring[:stay])...), nil
 	case !again:
 		return nil, fault.New(fault.Refused, op, "a single Fernet key cannot be replaced without re-encryption: everything encrypted so far would be lost",
 			aRing+", or give the recipe a reencrypt command")
@@ -46,11 +47,22 @@ func (w *World) fernetFacts(t Target, r Rotation, cur providers.Bundle) ([]plan.
 	case cur.Values[r.hold()].IsSet():
 		return nil, fault.Newf(fault.Refused, op, "run envctl rotate "+r.Name+" --finish"+t.on()+" first", "%s holds a key that may still be needed: not all data is known to be re-encrypted", r.hold())
 	}
-	return []plan.Fact{
+	return append([]plan.Fact{
 		{Label: "key", Text: fmt.Sprintf("the old one is kept in %s until all data is re-encrypted", r.hold())},
 		{Label: "undo", Text: fmt.Sprintf("keeps the new key in %s, once a process had it: data may be encrypted with it", r.hold())},
 		{Label: "outage", Text: "from the deploy to the end of the re-encryption the application cannot read what it encrypted before"},
-	}, nil
+	}, published...), nil
+}
+
+// publishedFact warns that one of the keys that stay protects nothing: what it
+// encrypted is still to be read, so it is kept all the same.
+func publishedFact(variable string, kept []secret.Value) []plan.Fact {
+	for _, key := range kept {
+		if where, ok := secret.Published(key); ok {
+			return []plan.Fact{{Label: WarningFact, Text: "a key of " + variable + " that is kept is published in " + where + ": anybody can read what it encrypted, and make more"}}
+		}
+	}
+	return nil
 }
 
 // extendFernet proves by a canary that the old key's data can be read, and, with a

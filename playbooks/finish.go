@@ -95,6 +95,5 @@ func tooEarly(now, since time.Time, r Rotation) error {
 // setSince returns when the current value of key was written: the time of the
 // oldest version of the newest run of versions that hold it.
 func (w *World) setSince(ctx context.Context, r providers.Reader, cur providers.Bundle, key string) (time.Time, error) {
-	a, err := (&past{r: r, cur: cur}).since(ctx, key)
-	return a.Since, err
+	return (&past{r: r, cur: cur}).since(ctx, key)
 }

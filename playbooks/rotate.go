@@ -302,6 +302,9 @@ func (w *World) rotationFacts(t Target, r Rotation, cur providers.Bundle) ([]pla
 		if cur.Values[r.Recipe.Previous].IsSet() {
 			facts = append(facts, plan.Fact{Label: "ends", Text: "the value that " + r.Recipe.Previous + " holds now is accepted no longer"})
 		}
+		if where, ok := secret.Published(cur.Values[v]); ok {
+			facts = append(facts, plan.Fact{Label: WarningFact, Text: "the value that stays valid is published in " + where + ": anybody can sign with it until it is retired"})
+		}
 	case r.Generator.Name == "jwt":
 		facts = append(facts, plan.Fact{Label: "ends", Text: "every session: the recipe has no previous variable, so no token made so far stays valid"})
 	}

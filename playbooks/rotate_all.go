@@ -97,7 +97,7 @@ func (j *Job) Plan() *plan.Plan { return j.parts[0].plan }
 // part is one run.
 type part struct {
 	rotations []*Rotating
-	plan      *plan.Plan // of the first part; the others are planned when it is done
+	plan      *plan.Plan // what is shown; all but the first are planned again when it is done
 	make      func(context.Context) (*plan.Plan, error)
 }
 
@@ -217,7 +217,7 @@ func (p *rotatingPath) due(ctx context.Context, r *Rotating, before *past) {
 		r.State = RotationUnscheduled
 		return
 	}
-	if r.Age, err = before.age(ctx, r.Variable); err != nil {
+	if r.Age, err = before.age(ctx, r.Variable, r.rotation.sameAge); err != nil {
 		r.refuse(err)
 	} else if p.asOf.Before(r.Due()) {
 		r.State = RotationNotDue
@@ -232,7 +232,8 @@ func (r Rotation) alone() bool {
 	return r.fernet() || !reflect.DeepEqual(more, config.Recipe{})
 }
 
-// plan groups what is to be rotated into jobs and plans each one's first run.
+// plan groups what is to be rotated into jobs and plans the runs of
+// each one.
 func (w *World) plan(ctx context.Context, b *Batch, store providers.Store, paths []*rotatingPath) {
 	readers := w.readers()
 	for _, p := range paths {
@@ -267,16 +268,15 @@ func (w *World) plan(ctx context.Context, b *Batch, store providers.Store, paths
 			}
 			job.parts = append([]*part{merged}, job.parts...)
 		}
-		for len(job.parts) > 0 && job.parts[0].plan == nil {
-			first := job.parts[0]
+		job.parts = slices.DeleteFunc(job.parts, func(one *part) bool {
 			var err error
-			if first.plan, err = first.make(ctx); err != nil {
-				for _, r := range first.rotations {
+			if one.plan, err = one.make(ctx); err != nil {
+				for _, r := range one.rotations {
 					r.refuse(err)
 				}
-				job.parts = job.parts[1:]
 			}
-		}
+			return err != nil
+		})
 		if len(job.parts) > 0 {
 			b.Jobs = append(b.Jobs, job)
 		}
@@ -296,16 +296,16 @@ func (b *Batch) Plan() *plan.Plan {
 	p := &plan.Plan{Playbook: b.selection.playbook(), Environment: b.Environment.Name, Component: b.selection.Component}
 	for _, j := range b.Jobs {
 		for i, part := range j.parts {
-			if part.plan == nil {
+			if i > 0 {
 				p.Facts = append(p.Facts, plan.Fact{Label: "then", Text: fmt.Sprintf("%s of %s, in a run of its own", part.rotations[0].Name, part.rotations[0].Component)})
-				continue
 			}
 			for _, f := range part.plan.Facts {
-				if f.Label != "store" || !slices.Contains(p.Facts, f) {
-					p.Facts = append(p.Facts, f)
+				if f.Label == "write" && i > 0 || f.Label == "store" && slices.Contains(p.Facts, f) {
+					continue // the version is that of the part before
 				}
+				p.Facts = append(p.Facts, f)
 			}
-			if i == 0 && part.plan.Confirm != "" {
+			if part.plan.Confirm != "" {
 				p.Confirm = part.plan.Confirm
 			}
 			p.Steps = append(p.Steps, part.plan.Steps...)

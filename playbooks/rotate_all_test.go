@@ -268,6 +268,69 @@ func TestDueIsJudgedByTheValueAndTheStoresClock(t *testing.T) {
 	same(t, "with one that is not readable", due(), want)
 }
 
+// A rotation that was taken back has made nothing younger, and of a ring the newest
+// key's age counts.
+func TestUndoneRotationsAreStillDue(t *testing.T) {
+	t.Parallel()
+	l := manyLab(t, "bare")
+	l.clock.move(31 * 24 * time.Hour)
+	due := func() *playbooks.Batch { return l.batch(t, "bare", playbooks.Selection{Due: true}) }
+	records, err := l.runBatch(t, due())
+	must(t, err)
+	if len(records) != 2 {
+		t.Fatal(records)
+	}
+	for _, r := range records {
+		_, err := l.undo(r.ID)
+		must(t, err)
+	}
+	b := due()
+	for _, r := range b.Rotations {
+		if (r.Name == "ring" || r.Name == "queue") && (r.State != "planned" || l.clock.now().Sub(r.Age.Since) < 31*24*time.Hour) {
+			t.Errorf("%s is %s, since %v", r.Name, r.State, r.Age)
+		}
+	}
+	_, err = l.runBatch(t, b)
+	must(t, err)
+	ring := l.held("bare", "app")["RING"]
+	if strings.HasPrefix(ring, oldRing) {
+		t.Fatal("the ring was not rotated")
+	}
+	l.clock.move(31 * 24 * time.Hour)
+	l.write("bare", "RING", strings.Split(ring, ",")[0]) // an old key is retired by hand
+	if s := states(due()); s["ring"] != "planned" {
+		t.Error("a ring is young because a key was retired: ", s)
+	}
+}
+
+// The plan that is shown has what the later runs of a job do, too: it is what is
+// consented to.
+func TestABatchShowsTheRunsThatFollow(t *testing.T) {
+	t.Parallel()
+	l := manyLab(t, "bare")
+	p := l.batch(t, "bare", playbooks.Selection{Component: "app"}).Plan()
+	has := func(label, text string) bool {
+		return slices.ContainsFunc(p.Facts, func(f plan.Fact) bool { return f.Label == label && strings.Contains(f.Text, text) })
+	}
+	if !has("then", "ring of app") || !has("ring", "1 old kept") || !slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.ID == "canary" }) {
+		t.Error(p.Facts)
+	}
+	if has("warning", "published") {
+		t.Error("a key that nobody published")
+	}
+	const published = "81HqDtbqAywKSOumSha3BhWNOdQ26slT6K0YaZeZyPs="
+	l.write("bare", "RING", published)
+	b := l.batch(t, "bare", playbooks.Selection{Component: "app"})
+	if p = b.Plan(); !has("warning", "is published in Airflow's examples") {
+		t.Error(p.Facts)
+	}
+	_, err := l.runBatch(t, b)
+	must(t, err)
+	if ring := l.held("bare", "app")["RING"]; len(ring) != 2*len(published)+1 || !strings.HasSuffix(ring, ","+published) {
+		t.Error("the published key is not the second of the ring")
+	}
+}
+
 // timeless is a store that does not tell its time.
 type timeless struct{ providers.Store }
 

@@ -2,9 +2,11 @@ package playbooks
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"envctl/internal/config"
+	"envctl/internal/secret"
 	"envctl/providers"
 )
 
@@ -32,50 +34,92 @@ type past struct {
 	read      map[providers.Version]providers.Bundle
 }
 
-// age is since, and rotated_at where the versions that would tell were dropped.
-func (p *past) age(ctx context.Context, key string) (Age, error) {
-	a, err := p.since(ctx, key)
-	if at, perr := time.Parse(time.RFC3339, p.cur.Custom[metaRotatedAt]); err == nil && a.AtLeast && perr == nil && at.Before(a.Since) {
-		a = Age{Since: at.UTC()}
+// age returns since when the store knows what same takes for the value that key has
+// now: the time of the oldest version that holds it, whatever stood in between, so
+// that a rotation that was taken back makes nothing younger. Where the versions that
+// would tell were dropped it is rotated_at.
+func (p *past) age(ctx context.Context, key string, same func(a, b secret.Value) bool) (Age, error) {
+	a := Age{Since: p.cur.Created, AtLeast: p.cur.Version > 1}
+	if err := p.look(ctx); err != nil {
+		return Age{}, err
 	}
-	return a, err
-}
-
-// since returns since when key holds the value it has now: the time of the oldest
-// version of the newest run of versions that hold it.
-func (p *past) since(ctx context.Context, key string) (Age, error) {
-	if p.revisions == nil {
-		var err error
-		if p.revisions, err = p.r.History(ctx, p.cur.Path); err != nil {
-			return Age{}, err
-		}
-		p.read = map[providers.Version]providers.Bundle{p.cur.Version: p.cur}
-	}
-	a := Age{Since: p.cur.Created, AtLeast: true}
-	first := p.cur.Version
-	for i := len(p.revisions) - 1; i >= 0; i-- {
-		rev := p.revisions[i]
-		if rev.Version >= p.cur.Version || rev.Deleted || rev.Destroyed {
+	for _, rev := range p.revisions {
+		if !p.readable(rev) {
 			continue
 		}
-		b, ok := p.read[rev.Version]
-		if !ok {
-			var err error
-			if b, err = p.r.Read(ctx, p.cur.Path, rev.Version); err != nil {
-				return Age{}, err
-			}
-			p.read[rev.Version] = b
+		b, err := p.at(ctx, rev.Version)
+		if err != nil {
+			return Age{}, err
 		}
-		if !b.Values[key].Equal(p.cur.Values[key]) {
-			a.AtLeast = false
+		if same(b.Values[key], p.cur.Values[key]) {
+			a.Since, a.AtLeast = b.Created, a.AtLeast && b.Version > 1
 			break
 		}
-		a.Since, first = b.Created, b.Version
-	}
-	if first == 1 {
 		a.AtLeast = false
 	}
+	if at, err := time.Parse(time.RFC3339, p.cur.Custom[metaRotatedAt]); err == nil && a.AtLeast && at.Before(a.Since) {
+		a = Age{Since: at.UTC()}
+	}
 	return a, nil
+}
+
+// since returns when key got the value it has now: the time of the oldest version of
+// the newest run of versions that hold it.
+func (p *past) since(ctx context.Context, key string) (time.Time, error) {
+	since := p.cur.Created
+	if err := p.look(ctx); err != nil {
+		return since, err
+	}
+	for _, rev := range slices.Backward(p.revisions) {
+		if !p.readable(rev) {
+			continue
+		}
+		b, err := p.at(ctx, rev.Version)
+		if err != nil || !b.Values[key].Equal(p.cur.Values[key]) {
+			return since, err
+		}
+		since = b.Created
+	}
+	return since, nil
+}
+
+// look reads which versions there are, oldest first.
+func (p *past) look(ctx context.Context) (err error) {
+	if p.revisions == nil {
+		p.read = map[providers.Version]providers.Bundle{p.cur.Version: p.cur}
+		p.revisions, err = p.r.History(ctx, p.cur.Path)
+	}
+	return err
+}
+
+// readable tells whether a version is an earlier one that is still there.
+func (p *past) readable(rev providers.Revision) bool {
+	return rev.Version < p.cur.Version && !rev.Deleted && !rev.Destroyed
+}
+
+func (p *past) at(ctx context.Context, v providers.Version) (providers.Bundle, error) {
+	b, ok := p.read[v]
+	if ok {
+		return b, nil
+	}
+	b, err := p.r.Read(ctx, p.cur.Path, v)
+	if err == nil {
+		p.read[v] = b
+	}
+	return b, err
+}
+
+// sameAge tells whether two values are equally old: of a ring its newest key counts,
+// whatever becomes of those behind it.
+func (r Rotation) sameAge(a, b secret.Value) bool {
+	if r.Recipe.Ring {
+		x, errX := secret.ParseRing(a)
+		y, errY := secret.ParseRing(b)
+		if errX == nil && errY == nil {
+			return x[0].Equal(y[0])
+		}
+	}
+	return a.Equal(b)
 }
 
 // every returns how old a recipe's value may become; zero: nothing says.

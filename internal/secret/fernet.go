@@ -12,13 +12,22 @@ const fernetBytes = 32
 // CheckFernet returns an error of kind Refused unless v is one Fernet key, or a
 // ring of them, that Python's cryptography takes and that nobody published.
 func CheckFernet(v Value) error {
-	_, err := ParseRing(v)
-	return err
+	keys, err := ParseRing(v)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if where, ok := Published(key); ok {
+			return refusePublished("fernet", where)
+		}
+	}
+	return nil
 }
 
 // ParseRing returns the keys of a Fernet ring `new,old,…`, newest first; a
 // single key is a ring of one. Errors are of kind Refused: not a key, a key
-// twice, a published key.
+// twice. A published key is one that data may be encrypted with: CheckFernet
+// refuses it where it would be a new one.
 func ParseRing(v Value) ([]Value, error) {
 	var keys []Value
 	for i, part := range strings.Split(v.Reveal(), ",") {
@@ -29,9 +38,6 @@ func ParseRing(v Value) ([]Value, error) {
 			return nil, refuse("fernet", "set it again with only what stands between the quotes", "key %d is Python's way of writing bytes, b'…'", i+1)
 		case !ok:
 			return nil, refuse("fernet", "envctl generate fernet", "key %d of %d bytes is not 32 bytes in URL-safe base64 (44 characters)", i+1, key.Len())
-		}
-		if where, ok := Published(key); ok {
-			return nil, refusePublished("fernet", where)
 		}
 		for _, other := range keys {
 			if same, _ := decodeFernet(other); same.Equal(raw) {
@@ -47,11 +53,11 @@ func ParseRing(v Value) ([]Value, error) {
 // values may still be encrypted with it. Prepending the newest key again
 // changes nothing; an unset or empty ring becomes a ring of one.
 func PrependKey(ring, key Value) (Value, error) {
-	if keys, err := ParseRing(key); err != nil || len(keys) != 1 {
-		if err == nil {
-			err = refuse("fernet", "envctl generate fernet", "want one new key, not a ring")
-		}
+	if err := CheckFernet(key); err != nil {
 		return Value{}, err
+	}
+	if keys, _ := ParseRing(key); len(keys) != 1 {
+		return Value{}, refuse("fernet", "envctl generate fernet", "want one new key, not a ring")
 	}
 	if ring.Len() == 0 {
 		return key, nil

@@ -221,6 +221,16 @@ func TestRing(t *testing.T) {
 	if got, err := PrependKey(New(" "+keys[1].Reveal()+" , "+keys[0].Reveal()+"\n"), keys[2]); err != nil || got.Reveal() != want {
 		t.Errorf("spaces: %v", err)
 	}
+	known := New(Defaults()[0].Value)
+	if got, err := PrependKey(known, keys[2]); err != nil || got.Reveal() != keys[2].Reveal()+","+known.Reveal() {
+		t.Errorf("away from a published key: %v", err)
+	}
+	if _, err := PrependKey(ring, known); !fault.Is(err, fault.Refused) {
+		t.Errorf("to a published key: %v", err)
+	}
+	if err := CheckFernet(New(keys[2].Reveal() + "," + known.Reveal())); !fault.Is(err, fault.Refused) {
+		t.Errorf("a ring with a published key: %v", err)
+	}
 	for keep, wantGone := range map[int]int{1: 2, 2: 1, 3: 0, 9: 0} {
 		kept, gone, err := RetireKeys(ring, keep)
 		left, _ := ParseRing(kept)
@@ -295,8 +305,8 @@ func FuzzRing(f *testing.F) {
 			t.Errorf("%d keys and %v", len(keys), err)
 		}
 		joined, err := PrependKey(New(ring), New(key))
-		if err == nil && CheckFernet(joined) != nil {
-			t.Errorf("%q is no ring", joined.Reveal())
+		if _, perr := ParseRing(joined); err == nil && (perr != nil || CheckFernet(New(key)) != nil) {
+			t.Errorf("%q is no ring, or begins with a published key", joined.Reveal())
 		}
 	})
 }
