@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"envctl/internal/realtest"
@@ -38,15 +39,20 @@ func (b *bench) rotate() {
 	work := fmt.Sprintf("rotate %d paths", rotatedPaths)
 	// 0.7 of the loop's paths a second is at most 1/0.7 of its time.
 	wall := Figure{Work: work, Measure: "wall", Peer: "tight loop, read and write", Goal: 1 / 0.7}
+	same := Figure{Work: work, Measure: "wall", Peer: "loop of the same requests", Goal: 1 / 0.7}
+	theirs := []string{loop, server.Addr, server.RootToken, "secret/data/bench/loop/app", fmt.Sprint(rotatedPaths), fmt.Sprint(rotatedParallel)}
 	stats, err := b.compare(
 		Command{Name: "envctl rotate --all", Args: append([]string{b.envctl}, args...), Dir: dir, Env: b.env("VAULT_ADDR="+server.Addr, "VAULT_TOKEN="+server.RootToken)},
-		Command{Name: "loop", Args: []string{loop, server.Addr, server.RootToken, "secret/data/bench/loop/app", fmt.Sprint(rotatedPaths), fmt.Sprint(rotatedParallel)}, Env: b.env()},
+		Command{Name: "loop", Args: theirs, Env: b.env()},
+		Command{Name: "loop back", Args: append(slices.Clone(theirs), "back"), Env: b.env()},
 	)
 	if err != nil {
-		b.miss(err, wall)
+		b.miss(err, wall, same)
 		return
 	}
-	b.figures = append(b.figures, Ratio(work, wall.Measure, wall.Peer, stats[0].Wall, stats[1].Wall, wall.Goal))
+	b.figures = append(b.figures,
+		Ratio(work, wall.Measure, wall.Peer, stats[0].Wall, stats[1].Wall, wall.Goal),
+		Ratio(work, same.Measure, same.Peer, stats[0].Wall, stats[2].Wall, same.Goal))
 
 	proxy := b.counter(server.Addr)
 	requests := Figure{Work: work, Measure: "requests", Goal: requestsEach * rotatedPaths, Exact: true}

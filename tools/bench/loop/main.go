@@ -1,8 +1,8 @@
 // Command loop does what rotating many secrets needs of a Vault and nothing else:
 // for each path it reads the newest version and writes one key of it by
-// check-and-set, several paths at a time.
+// check-and-set, several paths at a time. With back it reads again what it wrote.
 //
-//	loop ADDRESS TOKEN PREFIX PATHS PARALLEL
+//	loop ADDRESS TOKEN PREFIX PATHS PARALLEL [back]
 package main
 
 import (
@@ -29,8 +29,8 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 5 {
-		return errors.New("loop ADDRESS TOKEN PREFIX PATHS PARALLEL")
+	if len(args) != 5 && (len(args) != 6 || args[5] != "back") {
+		return errors.New("loop ADDRESS TOKEN PREFIX PATHS PARALLEL [back]")
 	}
 	paths, err := strconv.Atoi(args[3])
 	if err != nil {
@@ -46,7 +46,12 @@ func run(args []string) error {
 	group.SetLimit(parallel)
 	for i := range paths {
 		group.Go(func() error {
-			return rotate(ctx, client, args[0]+"/v1/"+args[2]+fmt.Sprintf("%03d", i), args[1])
+			address := args[0] + "/v1/" + args[2] + fmt.Sprintf("%03d", i)
+			err := rotate(ctx, client, address, args[1])
+			if err == nil && len(args) == 6 {
+				err = ask(ctx, client, http.MethodGet, address, args[1], nil, nil)
+			}
+			return err
 		})
 	}
 	return group.Wait()
