@@ -89,6 +89,34 @@ func (s scene) world(p *config.Project, disk *plantest.Disk) (*lab, plantest.Wor
 	return l, w, nil
 }
 
+// trial is a playbook to be killed, or cut off, everywhere: its worlds, and what
+// must hold at the end in each.
+type trial struct {
+	fresh func(*plantest.Disk) (*lab, plantest.World)
+	look  judge
+}
+
+func (tr trial) world(disk *plantest.Disk) plantest.World {
+	_, w := tr.fresh(disk)
+	return w
+}
+
+func (s scene) trial(t *testing.T, p *config.Project) trial {
+	return trial{fresh: func(disk *plantest.Disk) (*lab, plantest.World) {
+		l, w, err := s.world(p, disk)
+		must(t, err)
+		return l, w
+	}, look: consistent}
+}
+
+// discreet is consistent, and that the journal holds no text with canary in it.
+func discreet(t *testing.T, canary string) judge {
+	return func(verb string, w plantest.World, disk *plantest.Disk, res plan.Result, err error) error {
+		plantest.Canary(t, disk, canary)
+		return consistent(verb, w, disk, res, err)
+	}
+}
+
 func clean(m map[string]string) string { return fmt.Sprint(m) }
 
 func scenes() map[string]scene {
@@ -187,12 +215,8 @@ func TestEveryCrashOfEveryPlaybook(t *testing.T) {
 	for name, s := range scenes() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := testLab(t)
-			report(t, everyCrash(t, 1, func(d *plantest.Disk) plantest.World {
-				_, w, err := s.world(l.Project, d)
-				must(t, err)
-				return w
-			}, consistent))
+			tr := s.trial(t, testLab(t).Project)
+			report(t, everyCrash(t, 1, tr.world, tr.look))
 		})
 	}
 }
@@ -200,12 +224,8 @@ func TestEveryCrashOfEveryPlaybook(t *testing.T) {
 // The same with a second death on the way to the end or back.
 func TestTwoCrashesOfARotation(t *testing.T) {
 	t.Parallel()
-	l := testLab(t)
-	report(t, everyCrash(t, 2, func(d *plantest.Disk) plantest.World {
-		_, w, err := scenes()["rotate jwt"].world(l.Project, d)
-		must(t, err)
-		return w
-	}, consistent))
+	tr := scenes()["rotate jwt"].trial(t, testLab(t).Project)
+	report(t, everyCrash(t, 2, tr.world, tr.look))
 }
 
 // The enumeration notices what it is there for.
@@ -442,73 +462,81 @@ func TestEveryCrashOfEnvCreate(t *testing.T) {
 	for name, given := range map[string]map[string]secret.Value{"generated": nil, "given": {"PLAIN": secret.New("canary-given")}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			must(t, os.WriteFile(filepath.Join(dir, "app.ctmpl"), []byte(templateFile), 0o600))
-			file := filepath.Join(dir, config.FileName)
-			report(t, everyCrash(t, 1, func(disk *plantest.Disk) plantest.World {
-				must(t, os.WriteFile(file, []byte(createFile), 0o600))
-				must(t, os.RemoveAll(filepath.Join(dir, "machine")))
-				l, err := openLab(dir)
-				must(t, err)
-				must(t, l.start("staging", "PLAIN", "from-staging", "SECRET_KEY", "staging-secret"))
-				l.store.point, l.fleet.point = disk.Point, disk.Point
-				return plantest.World{
-					Plan: func(h plan.Header) (*plan.Plan, error) {
-						p, err := config.Load(file) // as another process would
-						if err != nil {
-							return nil, err
-						}
-						l.World = l.on(p)
-						if h.ID != "" {
-							return l.rebuild(h)
-						}
-						return l.CreateEnv(context.Background(), playbooks.Creation{Name: "qa", From: "staging", Values: given})
-					},
-					Done: func() error {
-						p, err := config.Load(file)
-						if err != nil {
-							return err
-						}
-						l.World = l.on(p)
-						v := l.values("qa")
-						want := "from-qa" // adapted
-						if given != nil {
-							want = "canary-given"
-						}
-						if v["SECRET_KEY"] == "" || v["SECRET_KEY"] == "staging-secret" || v["PLAIN"] != want || l.version("qa") != 1 {
-							return fmt.Errorf("%v at %d", v, l.version("qa"))
-						}
-						if held, err := os.ReadFile(filepath.Join(dir, "machine", "ports.json")); err != nil || !strings.Contains(string(held), `"qa"`) {
-							return fmt.Errorf("no port is held: %s %w", held, err)
-						}
-						proof, err := l.Evidence(context.Background(), l.target("qa"))
-						return check(err == nil && proof.Kind == "process", "%+v %v", proof, err)
-					},
-					Undone: func() error {
-						now, err := os.ReadFile(file)
-						if err != nil || string(now) != createFile {
-							return fmt.Errorf("the project file is\n%s (%w)", now, err)
-						}
-						if held, err := os.ReadFile(filepath.Join(dir, "machine", "ports.json")); err == nil && strings.Contains(string(held), `"qa"`) {
-							return fmt.Errorf("a port is still held: %s", held)
-						}
-						b, err := l.store.Store.Read(context.Background(), naming.Path{Project: "ledger", Environment: "qa", Component: "app"}, providers.Latest)
-						return check(len(b.Values) == 0, "the path holds %v %v", b.Values, err)
-					},
-				}
-			}, func(verb string, w plantest.World, disk *plantest.Disk, res plan.Result, err error) error {
-				plantest.Canary(t, disk, "canary")
-				switch {
-				case verb == "resume" && given != nil && fault.Is(err, fault.Refused):
-					if !strings.Contains(err.Error(), "never written") || res.Record.State != plan.Undone {
-						return fmt.Errorf("%w, %s", err, res.Record.State)
-					}
-					return w.Undone()
-				case verb == "undo" && fault.Is(err, fault.Partial) && strings.Contains(err.Error(), "has to be stopped by hand"):
-					return nil // containers of the new environment run
-				}
-				return consistent(verb, w, disk, res, err)
-			}))
+			tr := creation(t, given)
+			report(t, everyCrash(t, 1, tr.world, tr.look))
 		})
+	}
+}
+
+func creation(t *testing.T, given map[string]secret.Value) trial {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "app.ctmpl"), []byte(templateFile), 0o600))
+	file := filepath.Join(dir, config.FileName)
+	return trial{
+		fresh: func(disk *plantest.Disk) (*lab, plantest.World) {
+			must(t, os.WriteFile(file, []byte(createFile), 0o600))
+			must(t, os.RemoveAll(filepath.Join(dir, "machine")))
+			l, err := openLab(dir)
+			must(t, err)
+			must(t, l.start("staging", "PLAIN", "from-staging", "SECRET_KEY", "staging-secret"))
+			l.store.point, l.fleet.point = disk.Point, disk.Point
+			return l, plantest.World{
+				Plan: func(h plan.Header) (*plan.Plan, error) {
+					p, err := config.Load(file) // as another process would
+					if err != nil {
+						return nil, err
+					}
+					l.World = l.on(p)
+					if h.ID != "" {
+						return l.rebuild(h)
+					}
+					return l.CreateEnv(context.Background(), playbooks.Creation{Name: "qa", From: "staging", Values: given})
+				},
+				Done: func() error {
+					p, err := config.Load(file)
+					if err != nil {
+						return err
+					}
+					l.World = l.on(p)
+					v := l.values("qa")
+					want := "from-qa" // adapted
+					if given != nil {
+						want = "canary-given"
+					}
+					if v["SECRET_KEY"] == "" || v["SECRET_KEY"] == "staging-secret" || v["PLAIN"] != want || l.version("qa") != 1 {
+						return fmt.Errorf("%v at %d", v, l.version("qa"))
+					}
+					if held, err := os.ReadFile(filepath.Join(dir, "machine", "ports.json")); err != nil || !strings.Contains(string(held), `"qa"`) {
+						return fmt.Errorf("no port is held: %s %w", held, err)
+					}
+					proof, err := l.Evidence(context.Background(), l.target("qa"))
+					return check(err == nil && proof.Kind == "process", "%+v %v", proof, err)
+				},
+				Undone: func() error {
+					now, err := os.ReadFile(file)
+					if err != nil || string(now) != createFile {
+						return fmt.Errorf("the project file is\n%s (%w)", now, err)
+					}
+					if held, err := os.ReadFile(filepath.Join(dir, "machine", "ports.json")); err == nil && strings.Contains(string(held), `"qa"`) {
+						return fmt.Errorf("a port is still held: %s", held)
+					}
+					b, err := l.store.Store.Read(context.Background(), naming.Path{Project: "ledger", Environment: "qa", Component: "app"}, providers.Latest)
+					return check(len(b.Values) == 0, "the path holds %v %v", b.Values, err)
+				},
+			}
+		},
+		look: func(verb string, w plantest.World, disk *plantest.Disk, res plan.Result, err error) error {
+			plantest.Canary(t, disk, "canary")
+			switch {
+			case verb == "resume" && given != nil && fault.Is(err, fault.Refused):
+				if !strings.Contains(err.Error(), "never written") || res.Record.State != plan.Undone {
+					return fmt.Errorf("%w, %s", err, res.Record.State)
+				}
+				return w.Undone()
+			case verb == "undo" && fault.Is(err, fault.Partial) && strings.Contains(err.Error(), "has to be stopped by hand"):
+				return nil // containers of the new environment run
+			}
+			return consistent(verb, w, disk, res, err)
+		},
 	}
 }

@@ -4,27 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"testing"
 
-	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/plan"
 	"envctl/internal/plan/plantest"
-	"envctl/naming"
-	"envctl/providers"
 )
 
-// line is the way to the store, cut at one of its calls.
+// line is the way to the store, cut at one of its calls. A nil one is whole.
 type line struct {
-	*store
 	n, at  int // the call that it is cut at, from 1; 0: never
 	kind   fault.Kind
 	for1   bool // that call alone fails, else all from there on
-	answer bool // a write is carried out, and its answer lost
+	answer bool // a change is carried out, and its answer lost
 }
 
-func (l *line) cut() error {
+// ask is a call that reads.
+func (l *line) ask() error {
+	if l == nil {
+		return nil
+	}
 	l.n++
 	if l.at == 0 || l.n < l.at || l.for1 && l.n > l.at {
 		return nil
@@ -32,32 +31,40 @@ func (l *line) cut() error {
 	return fault.New(l.kind, "ask the store", "planted", "run envctl doctor")
 }
 
-func (l *line) Read(ctx context.Context, p naming.Path, v providers.Version) (providers.Bundle, error) {
-	if err := l.cut(); err != nil {
-		return providers.Bundle{}, err
-	}
-	return l.store.Read(ctx, p, v)
-}
-
-func (l *line) History(ctx context.Context, p naming.Path) ([]providers.Revision, error) {
-	if err := l.cut(); err != nil {
-		return nil, err
-	}
-	return l.store.History(ctx, p)
-}
-
-func (l *line) Write(ctx context.Context, p naming.Path, base providers.Version, patch providers.Patch) (providers.Version, error) {
-	err := l.cut()
+// change is a call that do carries out.
+func (l *line) change(do func() error) error {
+	err := l.ask()
 	if err == nil {
-		return l.store.Write(ctx, p, base, patch)
+		return do()
 	}
 	if l.answer {
-		if _, werr := l.store.Write(ctx, p, base, patch); werr != nil {
-			return 0, werr
+		if err := do(); err != nil {
+			return err
 		}
-		err = fault.New(fault.Unknown, "write", "the answer was lost", "run envctl history")
+		return fault.New(fault.Unknown, "write", "the answer was lost", "run envctl history")
 	}
-	return 0, err
+	return err
+}
+
+// cuttable are the playbooks whose way to the store is cut.
+func cuttable(t *testing.T) map[string]trial {
+	all := map[string]trial{
+		"env create": creation(t, nil), "env delete": deletion(t, false, new(int)), "env delete --destroy": deletion(t, true, new(int)),
+		"env promote": promoted(t), "rotate --all": batched(t, false),
+	}
+	shared := testLab(t).Project
+	for name, s := range scenes() {
+		all[name] = s.trial(t, shared)
+	}
+	shared = provenProject(t)
+	for name, s := range provenScenes() {
+		all[name] = provenTrial(t, shared, s, new(int))
+	}
+	shared = databaseProject(t)
+	for name, s := range databaseScenes() {
+		all["database, "+name] = s.trial(t, shared)
+	}
+	return all
 }
 
 // The way to the store is cut at each call of each playbook, for that call or for
@@ -66,77 +73,129 @@ func (l *line) Write(ctx context.Context, p naming.Path, base providers.Version,
 // finished, and taken back, with nothing done twice.
 func TestTheStoreIsCutOffAtEachCall(t *testing.T) {
 	t.Parallel()
-	kinds := []fault.Kind{fault.Unavailable, fault.Sealed, fault.Expired, fault.Denied, fault.Refused}
-	for name, s := range scenes() {
+	for name, tr := range cuttable(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			project, err := config.Load(filepath.Join(testLab(t).Project.Root, config.FileName))
-			must(t, err)
-			cases := 0
-			for at := 1; ; at++ {
-				reached := false
-				for i, how := range []line{{for1: true}, {}, {for1: true, answer: true}, {answer: true}} {
-					for _, verb := range []string{"resume", "undo"} {
-						how.at, how.kind = at, kinds[(at+i)%len(kinds)]
-						got, err := cutOff(s, project, how, verb)
-						reached = reached || got
-						cases++
-						if err != nil {
-							t.Errorf("call %d, one call %v, carried out %v, %s, then %s: %v", at, how.for1, how.answer, how.kind, verb, err)
-						}
-					}
-				}
-				if !reached || t.Failed() {
-					break
-				}
-			}
-			t.Logf("%d cases", cases)
+			report(t, everyCut(t, tr))
 		})
 	}
 }
 
+// everyCut says what is wrong after which cut.
+func everyCut(t *testing.T, tr trial) (problems []string) {
+	t.Helper()
+	kinds := []fault.Kind{fault.Unavailable, fault.Sealed, fault.Expired, fault.Denied, fault.Refused}
+	cases := 0
+	for at := 1; ; at++ {
+		reached := false
+		for i, how := range []line{{for1: true}, {}, {for1: true, answer: true}, {answer: true}} {
+			for _, verb := range []string{"resume", "undo"} {
+				how.at, how.kind = at, kinds[(at+i)%len(kinds)]
+				got, err := cutOff(tr, how, verb)
+				reached = reached || got
+				cases++
+				if err != nil {
+					problems = append(problems, fmt.Sprintf("call %d, one call %v, carried out %v, %s, then %s: %v", at, how.for1, how.answer, how.kind, verb, err))
+				}
+			}
+		}
+		if !reached || len(problems) > 0 {
+			break
+		}
+	}
+	t.Logf("%d cases", cases)
+	return problems
+}
+
 // cutOff is one case; reached: the run came to the call.
-func cutOff(s scene, project *config.Project, way line, verb string) (reached bool, err error) {
+func cutOff(tr trial, way line, verb string) (reached bool, err error) {
 	ctx := context.Background()
 	disk := &plantest.Disk{}
 	disk.Arm(nil)
-	l, w, err := s.world(project, disk)
-	if err != nil {
-		return false, err
-	}
-	at := way.at
-	way.at, way.store = 0, l.store
-	l.World.Store = func(config.Environment) (providers.Store, error) { return &way, nil }
+	l, w := tr.fresh(disk)
 	p, err := w.Plan(plan.Header{})
 	if err != nil {
 		return false, err
 	}
-	way.n, way.at = 0, at
+	l.store.line = &way
 	eng := engineOn(disk)
 	res, err := eng.Run(ctx, p)
-	reached, way.at = way.n >= at, 0
+	reached, l.store.line = way.n >= way.at, nil
 	switch {
 	case err == nil:
 		if res.Record.State != plan.Done {
 			return reached, fmt.Errorf("no error, and the run is %s", res.Record.State)
 		}
-		return reached, w.Done()
+		if verb == "resume" {
+			return reached, w.Done()
+		}
 	case !fault.Is(err, way.kind, fault.Partial) && (!way.answer || !fault.Is(err, fault.Unknown, fault.Conflict)):
 		return reached, fmt.Errorf("it ended with %s: %w", fault.KindOf(err), err)
 	case fault.HintOf(err) == "":
 		return reached, fmt.Errorf("no hint: %w", err)
 	case res.Record.ID == "" || res.Record.State == plan.Undone:
-		return reached, errors.Join(w.Undone())
+		return reached, tr.look("undo", w, disk, res, nil)
 	}
 	do := eng.Resume
 	if verb == "undo" || res.Record.Undoing {
 		verb, do = "undo", eng.Undo
 	}
-	if again, rerr := do(ctx, res.Record.ID, w.Plan); rerr != nil {
-		return reached, fmt.Errorf("after %w: %s is %s: %w", err, verb, again.Record.State, rerr)
+	again, rerr := do(ctx, res.Record.ID, w.Plan)
+	if lerr := tr.look(verb, w, disk, again, rerr); lerr != nil {
+		return reached, errors.Join(fmt.Errorf("after %w: %s is %s", err, verb, again.Record.State), lerr)
 	}
-	if verb == "undo" {
-		return reached, w.Undone()
+	return reached, nil
+}
+
+// The cuts notice what they are there for.
+func TestCutsFindPlantedFaults(t *testing.T) {
+	t.Parallel()
+	for name, plant := range map[string]func(s *plan.Step){
+		"a step that says it was done": func(s *plan.Step) {
+			do := s.Do
+			s.Do = func(ctx context.Context, page *plan.Page) (plan.Receipt, error) {
+				r, err := do(ctx, page)
+				if err != nil {
+					return plan.Receipt{}, nil //nolint:nilerr // it is the fault
+				}
+				return r, nil
+			}
+		},
+		"an undo that does nothing": func(s *plan.Step) {
+			s.Undo = func(context.Context, plan.Receipt) error { return nil }
+		},
+		"an error of another kind": func(s *plan.Step) {
+			do := s.Do
+			s.Do = func(ctx context.Context, page *plan.Page) (plan.Receipt, error) {
+				r, err := do(ctx, page)
+				if err != nil {
+					err = fault.New(fault.Internal, "write", err.Error(), "look")
+				}
+				return r, err
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := scenes()["rotate jwt, no deployer"].trial(t, testLab(t).Project)
+			fresh := tr.fresh
+			tr.fresh = func(disk *plantest.Disk) (*lab, plantest.World) {
+				l, w := fresh(disk)
+				planned := w.Plan
+				w.Plan = func(h plan.Header) (*plan.Plan, error) {
+					p, err := planned(h)
+					if err == nil {
+						for i := range p.Steps {
+							plant(&p.Steps[i])
+						}
+					}
+					return p, err
+				}
+				return l, w
+			}
+			if len(everyCut(t, tr)) == 0 {
+				t.Error("nothing found")
+			}
+		})
 	}
-	return reached, w.Done()
 }

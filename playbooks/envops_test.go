@@ -55,25 +55,25 @@ type mortal struct{ *store }
 func (s mortal) Delete(ctx context.Context, p naming.Path, v ...providers.Version) error {
 	s.point("before the delete")
 	defer s.point("after the delete")
-	return s.Store.Delete(ctx, p, v...)
+	return s.store.Delete(ctx, p, v...)
 }
 
 func (s mortal) Undelete(ctx context.Context, p naming.Path, v ...providers.Version) error {
 	s.point("before the undelete")
 	defer s.point("after the undelete")
-	return s.Store.Undelete(ctx, p, v...)
+	return s.store.Undelete(ctx, p, v...)
 }
 
 func (s mortal) Purge(ctx context.Context, p naming.Path) error {
 	s.point("before the purge")
 	defer s.point("after the purge")
-	return s.Store.Purge(ctx, p)
+	return s.store.Purge(ctx, p)
 }
 
 func (s mortal) PatchMeta(ctx context.Context, p naming.Path, custom map[string]string) error {
 	s.point("before the metadata")
 	defer s.point("after the metadata")
-	return s.Store.PatchMeta(ctx, p, custom)
+	return s.store.PatchMeta(ctx, p, custom)
 }
 
 // acl is a server's policies.
@@ -274,36 +274,45 @@ func TestEveryCrashOfEnvDelete(t *testing.T) {
 	for name, destroy := range map[string]bool{"softly": false, "for good": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
 			refused := 0
-			report(t, everyCrash(t, 1, func(disk *plantest.Disk) plantest.World {
-				s, err := newStage(dir, disk)
-				must(t, err)
-				return plantest.World{
-					Plan: func(h plan.Header) (*plan.Plan, error) {
-						return s.planned(h, func() (*plan.Plan, error) {
-							return s.DeleteEnv(context.Background(), playbooks.Deletion{Name: "qa", Destroy: destroy})
-						})
-					},
-					Done:   func() error { return s.ended(destroy) },
-					Undone: s.whole,
-				}
-			}, func(verb string, w plantest.World, disk *plantest.Disk, res plan.Result, err error) error {
-				plantest.Canary(t, disk, "canary")
-				if destroy && verb == "undo" && fault.Is(err, fault.Refused) {
-					refused++
-					res, err := engineOn(disk).Resume(context.Background(), res.Record.ID, w.Plan)
-					if err != nil || res.Record.State != plan.Done {
-						return fmt.Errorf("after a refused undo: %w %s", err, res.Record.State)
-					}
-					return w.Done()
-				}
-				return consistent(verb, w, disk, res, err)
-			}))
+			tr := deletion(t, destroy, &refused)
+			report(t, everyCrash(t, 1, tr.world, tr.look))
 			if destroy == (refused == 0) {
 				t.Errorf("undo was refused %d times", refused)
 			}
 		})
+	}
+}
+
+// deletion is the trial of env delete; it counts the undos that are refused.
+func deletion(t *testing.T, destroy bool, refused *int) trial {
+	dir := t.TempDir()
+	return trial{
+		fresh: func(disk *plantest.Disk) (*lab, plantest.World) {
+			s, err := newStage(dir, disk)
+			must(t, err)
+			return s.lab, plantest.World{
+				Plan: func(h plan.Header) (*plan.Plan, error) {
+					return s.planned(h, func() (*plan.Plan, error) {
+						return s.DeleteEnv(context.Background(), playbooks.Deletion{Name: "qa", Destroy: destroy})
+					})
+				},
+				Done:   func() error { return s.ended(destroy) },
+				Undone: s.whole,
+			}
+		},
+		look: func(verb string, w plantest.World, disk *plantest.Disk, res plan.Result, err error) error {
+			plantest.Canary(t, disk, "canary")
+			if destroy && verb == "undo" && fault.Is(err, fault.Refused) {
+				*refused++
+				res, err := engineOn(disk).Resume(context.Background(), res.Record.ID, w.Plan)
+				if err != nil || res.Record.State != plan.Done {
+					return fmt.Errorf("after a refused undo: %w %s", err, res.Record.State)
+				}
+				return w.Done()
+			}
+			return consistent(verb, w, disk, res, err)
+		},
 	}
 }
 
@@ -492,8 +501,12 @@ func TestPolicyOfOthers(t *testing.T) {
 // what is written.
 func TestEveryCrashOfPromote(t *testing.T) {
 	t.Parallel()
-	l := testLab(t)
-	s := scene{
+	tr := promoted(t)
+	report(t, everyCrash(t, 1, tr.world, tr.look))
+}
+
+func promoted(t *testing.T) trial {
+	tr := scene{
 		env: "staging", values: []string{"SECRET_KEY", "old", "PLAIN", "sibling", "TOKEN", "t0"},
 		before: func(l *lab) error { return l.start("bare", "SECRET_KEY", "canary-bare", "TOKEN", "canary-token") },
 		plan: func(l *lab) (*plan.Plan, error) {
@@ -507,15 +520,9 @@ func TestEveryCrashOfPromote(t *testing.T) {
 			return check(maps.Equal(l.values("staging"), map[string]string{"SECRET_KEY": "canary-bare", "TOKEN": "canary-token", "PLAIN": "sibling"}) && l.version("staging") == 2 &&
 				l.running("staging")["SECRET_KEY"] == "canary-bare", "%v at %d, runs %v", l.values("staging"), l.version("staging"), l.running("staging"))
 		},
-	}
-	report(t, everyCrash(t, 1, func(disk *plantest.Disk) plantest.World {
-		_, w, err := s.world(l.Project, disk)
-		must(t, err)
-		return w
-	}, func(verb string, w plantest.World, disk *plantest.Disk, res plan.Result, err error) error {
-		plantest.Canary(t, disk, "canary")
-		return consistent(verb, w, disk, res, err)
-	}))
+	}.trial(t, testLab(t).Project)
+	tr.look = discreet(t, "canary")
+	return tr
 }
 
 // Another writer of the target is never overwritten; a source that was made anew

@@ -130,24 +130,28 @@ func TestEveryCrashOfEveryProof(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			refused := 0
-			report(t, everyCrash(t, 1, func(d *plantest.Disk) plantest.World {
-				_, w, err := s.world(p, d)
-				must(t, err)
-				return w
-			}, func(verb string, w plantest.World, disk *plantest.Disk, res plan.Result, err error) error {
-				if verb == "undo" && fault.Is(err, fault.Refused) {
-					refused++
-					if !strings.Contains(err.Error(), "step reencrypt cannot be undone") {
-						return err
-					}
-					_, err = engineOn(disk).Resume(context.Background(), res.Record.ID, w.Plan)
-					verb = "resume"
-				}
-				return consistent(verb, w, disk, res, err)
-			}))
+			tr := provenTrial(t, p, s, &refused)
+			report(t, everyCrash(t, 1, tr.world, tr.look))
 			if encrypts := strings.Contains(name, "ring") || strings.Contains(name, "key") || strings.Contains(name, "all"); encrypts != (refused > 0) {
 				t.Errorf("undo was refused %d times", refused)
 			}
 		})
 	}
+}
+
+// provenTrial is the trial of a proven rotation; it counts the undos that are refused.
+func provenTrial(t *testing.T, p *config.Project, s scene, refused *int) trial {
+	tr := s.trial(t, p)
+	tr.look = func(verb string, w plantest.World, disk *plantest.Disk, res plan.Result, err error) error {
+		if verb == "undo" && fault.Is(err, fault.Refused) {
+			*refused++
+			if !strings.Contains(err.Error(), "step reencrypt cannot be undone") {
+				return err
+			}
+			_, err = engineOn(disk).Resume(context.Background(), res.Record.ID, w.Plan)
+			verb = "resume"
+		}
+		return consistent(verb, w, disk, res, err)
+	}
+	return tr
 }

@@ -354,67 +354,77 @@ func TestServerGoneMidRun(t *testing.T) {
 	}
 }
 
+// databaseScene is one rotation of a database's password.
+type databaseScene struct {
+	recipe, env     string
+	finish          bool
+	turns, oldWorks bool // at the end
+	self            bool // without an administrator
+}
+
+func databaseScenes() map[string]databaseScene {
+	return map[string]databaseScene{
+		"single":                   {recipe: "single", env: "staging"},
+		"single, no deployer":      {recipe: "single", env: "bare"},
+		"turns":                    {recipe: "turns", env: "staging", turns: true},
+		"turns, no deployer":       {recipe: "turns", env: "bare", turns: true, oldWorks: true},
+		"turns, the end later":     {recipe: "turns-later", env: "staging", turns: true, oldWorks: true},
+		"turns --finish":           {recipe: "turns-later", env: "staging", finish: true, turns: true},
+		"cache":                    {recipe: "cache", env: "staging"},
+		"cache, its end later":     {recipe: "cache-later", env: "staging", oldWorks: true},
+		"cache --finish":           {recipe: "cache-later", env: "staging", finish: true},
+		"cache, self, no deployer": {recipe: "cache", env: "bare", oldWorks: true, self: true},
+	}
+}
+
 func TestEveryCrashOfADatabaseRotation(t *testing.T) {
 	t.Parallel()
 	project := databaseProject(t)
-	for name, c := range map[string]struct {
-		recipe, env     string
-		finish          bool
-		turns, oldWorks bool
-	}{
-		"single":                   {"single", "staging", false, false, false},
-		"single, no deployer":      {"single", "bare", false, false, false},
-		"turns":                    {"turns", "staging", false, true, false},
-		"turns, no deployer":       {"turns", "bare", false, true, true},
-		"turns, the end later":     {"turns-later", "staging", false, true, true},
-		"turns --finish":           {"turns-later", "staging", true, true, false},
-		"cache":                    {"cache", "staging", false, false, false},
-		"cache, its end later":     {"cache-later", "staging", false, false, true},
-		"cache --finish":           {"cache-later", "staging", true, false, false},
-		"cache, self, no deployer": {"cache", "bare", false, false, true},
-	} {
+	for name, c := range databaseScenes() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			report(t, everyCrash(t, 1, func(disk *plantest.Disk) plantest.World {
-				l := databaseLab(project, strings.HasPrefix(c.recipe, "cache"))
-				if strings.Contains(name, "self") {
-					l.server.Admin = ""
-				}
-				must(t, l.start(c.env, databaseValues...))
-				if c.finish {
-					_, err := l.rotate(c.env, c.recipe)
-					must(t, err)
-					l.clock.move(25 * time.Hour)
-				}
-				store, ran, app, appB := l.values(c.env), l.running(c.env), l.server.Passwords("app"), l.server.Passwords("app_b")
-				l.store.point, l.fleet.point, l.server.Point = disk.Point, disk.Point, disk.Point
-				return plantest.World{
-					Plan: func(h plan.Header) (*plan.Plan, error) {
-						switch {
-						case h.ID != "":
-							return l.rebuild(h)
-						case c.finish:
-							return l.Finish(context.Background(), l.target(c.env), l.rotation(c.recipe))
-						}
-						return l.Rotate(context.Background(), l.target(c.env), l.rotation(c.recipe))
-					},
-					Done: func() error { return l.rotated(c.env, c.turns, c.oldWorks) },
-					Undone: func() error {
-						if err := l.agrees(c.env); err != nil {
-							return err
-						}
-						if !maps.Equal(l.values(c.env), store) || clean(l.running(c.env)) != clean(ran) {
-							return fmt.Errorf("the store or the processes are not as before")
-						}
-						return check(fmt.Sprint(l.server.Passwords("app"), l.server.Passwords("app_b")) == fmt.Sprint(app, appB), "the server is not as before")
-					},
-				}
-			}, func(verb string, w plantest.World, disk *plantest.Disk, res plan.Result, err error) error {
-				plantest.Canary(t, disk, "old-password")
-				return consistent(verb, w, disk, res, err)
-			}))
+			tr := c.trial(t, project)
+			report(t, everyCrash(t, 1, tr.world, tr.look))
 		})
 	}
+}
+
+func (c databaseScene) trial(t *testing.T, project *config.Project) trial {
+	return trial{look: discreet(t, "old-password"), fresh: func(disk *plantest.Disk) (*lab, plantest.World) {
+		l := databaseLab(project, strings.HasPrefix(c.recipe, "cache"))
+		if c.self {
+			l.server.Admin = ""
+		}
+		must(t, l.start(c.env, databaseValues...))
+		if c.finish {
+			_, err := l.rotate(c.env, c.recipe)
+			must(t, err)
+			l.clock.move(25 * time.Hour)
+		}
+		store, ran, app, appB := l.values(c.env), l.running(c.env), l.server.Passwords("app"), l.server.Passwords("app_b")
+		l.store.point, l.fleet.point, l.server.Point = disk.Point, disk.Point, disk.Point
+		return l.lab, plantest.World{
+			Plan: func(h plan.Header) (*plan.Plan, error) {
+				switch {
+				case h.ID != "":
+					return l.rebuild(h)
+				case c.finish:
+					return l.Finish(context.Background(), l.target(c.env), l.rotation(c.recipe))
+				}
+				return l.Rotate(context.Background(), l.target(c.env), l.rotation(c.recipe))
+			},
+			Done: func() error { return l.rotated(c.env, c.turns, c.oldWorks) },
+			Undone: func() error {
+				if err := l.agrees(c.env); err != nil {
+					return err
+				}
+				if !maps.Equal(l.values(c.env), store) || clean(l.running(c.env)) != clean(ran) {
+					return fmt.Errorf("the store or the processes are not as before")
+				}
+				return check(fmt.Sprint(l.server.Passwords("app"), l.server.Passwords("app_b")) == fmt.Sprint(app, appB), "the server is not as before")
+			},
+		}
+	}}
 }
 
 // The store's check-and-set chooses the winner before anyone touches the server.

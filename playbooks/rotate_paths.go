@@ -204,7 +204,7 @@ func recordStep(store providers.Reader, meta providers.Metadata, c Change, one p
 			return r, nil
 		},
 		Undo: func(ctx context.Context, r plan.Receipt) error {
-			if r[metaRotatedAt] == "" || r["why"] != "" {
+			if r[metaRotatedAt] == "" {
 				return nil
 			}
 			now, err := meta.Meta(ctx, path)

@@ -101,11 +101,15 @@ type store struct {
 	lie    func(p naming.Path) (providers.Version, bool)  // answers a write without applying it
 	lose   func(p naming.Path, v providers.Version) error // applies it, and loses the answer
 	read   func(p naming.Path, v providers.Version) error // a read that fails
+	line   *line                                          // the way to it
 	wrote  []string
 	mu     sync.Mutex
 }
 
 func (s *store) Read(ctx context.Context, p naming.Path, v providers.Version) (providers.Bundle, error) {
+	if err := s.line.ask(); err != nil {
+		return providers.Bundle{}, err
+	}
 	if s.read != nil && p.Component != naming.LockComponent {
 		if err := s.read(p, v); err != nil {
 			return providers.Bundle{}, err
@@ -114,7 +118,45 @@ func (s *store) Read(ctx context.Context, p naming.Path, v providers.Version) (p
 	return s.Store.Read(ctx, p, v)
 }
 
-func (s *store) Write(ctx context.Context, p naming.Path, base providers.Version, patch providers.Patch) (providers.Version, error) {
+func (s *store) History(ctx context.Context, p naming.Path) ([]providers.Revision, error) {
+	if err := s.line.ask(); err != nil {
+		return nil, err
+	}
+	return s.Store.History(ctx, p)
+}
+
+func (s *store) Meta(ctx context.Context, p naming.Path) (providers.Meta, error) {
+	if err := s.line.ask(); err != nil {
+		return providers.Meta{}, err
+	}
+	return s.Store.Meta(ctx, p)
+}
+
+func (s *store) Write(ctx context.Context, p naming.Path, base providers.Version, patch providers.Patch) (v providers.Version, err error) {
+	err = s.line.change(func() (werr error) {
+		v, werr = s.write(ctx, p, base, patch)
+		return werr
+	})
+	return v, err
+}
+
+func (s *store) Delete(ctx context.Context, p naming.Path, v ...providers.Version) error {
+	return s.line.change(func() error { return s.Store.Delete(ctx, p, v...) })
+}
+
+func (s *store) Undelete(ctx context.Context, p naming.Path, v ...providers.Version) error {
+	return s.line.change(func() error { return s.Store.Undelete(ctx, p, v...) })
+}
+
+func (s *store) Purge(ctx context.Context, p naming.Path) error {
+	return s.line.change(func() error { return s.Store.Purge(ctx, p) })
+}
+
+func (s *store) PatchMeta(ctx context.Context, p naming.Path, custom map[string]string) error {
+	return s.line.change(func() error { return s.Store.PatchMeta(ctx, p, custom) })
+}
+
+func (s *store) write(ctx context.Context, p naming.Path, base providers.Version, patch providers.Patch) (providers.Version, error) {
 	if p.Component == naming.LockComponent { // the faults are of what is locked
 		s.point("before the lock")
 		defer s.point("after the lock")
