@@ -347,7 +347,8 @@ type judge func(verb string, w plantest.World, disk *plantest.Disk, res plan.Res
 
 // everyCrash kills a run at every operation of its journal and its effects, then
 // resumes it, and in another world undoes it, and lets judge look. With two
-// deaths the process that goes on is killed too, at some of its operations.
+// deaths the process that goes on is killed too, at some of its operations. In
+// short mode it dies at every fifth operation only.
 func everyCrash(t *testing.T, deaths int, fresh func(*plantest.Disk) plantest.World, look judge) (problems []string) {
 	t.Helper()
 	ctx := context.Background()
@@ -408,6 +409,9 @@ func everyCrash(t *testing.T, deaths int, fresh func(*plantest.Disk) plantest.Wo
 		}
 	}
 	for at, op := range way.Ops() {
+		if testing.Short() && at%5 != 0 {
+			continue
+		}
 		for _, c := range crashes(at, op, true) {
 			for _, verb := range []string{"resume", "undo"} {
 				w, disk, id := dead(c)
