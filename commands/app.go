@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,7 +102,11 @@ func (a *app) run(ctx context.Context) error {
 	if asksHelp(line) {
 		return a.help()
 	}
-	name(tree, line)
+	if slices.Contains(line, "--help") {
+		withoutFalse(tree.Flags, tree.Commands) // help asks a flag for more than its names
+	} else {
+		name(tree, line)
+	}
 	return tree.RunContext(ctx, line)
 }
 
@@ -176,7 +181,7 @@ func (a *app) globalFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "json", Usage: "one JSON document on standard output", Destination: &g.json},
 		&cli.BoolFlag{Name: "no-color", Usage: "no colour (also NO_COLOR)"},
 		&cli.BoolFlag{Name: "no-input", Usage: "never ask; a question is an error", Destination: &g.noInput},
-		&cli.DurationFlag{Name: "timeout", Usage: "give up after `DURATION`", Destination: &g.timeout},
+		&cli.DurationFlag{Name: "timeout", Usage: "give up after `DURATION`", DefaultText: "never", Destination: &g.timeout},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say more; repeatable; never a value", Count: &a.ui.Verbose},
 		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "answer yes to questions; never to a protected environment's", Destination: &g.yes},
 	}

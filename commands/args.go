@@ -20,6 +20,7 @@ var consents = []string{"accept", "confirm", "delete", "destroy", "raw", "reveal
 type given struct {
 	typed, name, value string
 	hasValue           bool
+	took               bool // the value is a word of its own
 }
 
 // arrange returns args in the order that the library reads them: the
@@ -41,6 +42,11 @@ func arrange(tree *cli.App, args []string, getenv func(string) string) ([]string
 	path, cmd, words, err := descend(tree, words)
 	if err != nil {
 		return nil, err
+	}
+	if cmd == nil {
+		if err := eaten(tree, flags); err != nil {
+			return nil, err
+		}
 	}
 	full := strings.Join(append([]string{"envctl"}, path...), " ")
 	global, local := index(tree.Flags), map[string]cli.Flag{}
@@ -96,6 +102,17 @@ func arrange(tree *cli.App, args []string, getenv func(string) string) ([]string
 	return append(append(append(line, "--"), words...), rest...), nil
 }
 
+// eaten refuses a line without a command where a flag took one for its value.
+func eaten(tree *cli.App, flags []given) error {
+	for _, g := range flags {
+		if g.took && find(tree.Commands, g.value) != nil {
+			return fault.Newf(fault.Usage, "flag "+g.typed, "envctl "+g.value+" "+g.typed+" VALUE",
+				"took %s for its value, and no command is left", strconv.Quote(g.value))
+		}
+	}
+	return nil
+}
+
 // split parts args into flags, words, and what follows "--".
 func split(tree *cli.App, args []string) (flags []given, words, rest []string, err error) {
 	all := meant(tree, args)
@@ -113,7 +130,7 @@ func split(tree *cli.App, args []string) (flags []given, words, rest []string, e
 				if i++; i >= len(args) {
 					return nil, nil, nil, fault.Newf(fault.Usage, "flag "+g.typed, "run envctl --help", "wants a value")
 				}
-				g.value, g.hasValue = args[i], true
+				g.value, g.hasValue, g.took = args[i], true, true
 			}
 			flags = append(flags, g)
 		}
@@ -192,24 +209,24 @@ func plainWords(args []string, all map[string]cli.Flag) []string {
 func spell(arg string, all map[string]cli.Flag) []given {
 	if body, long := strings.CutPrefix(arg, "--"); long {
 		name, value, has := strings.Cut(body, "=")
-		return []given{{"--" + name, name, value, has}}
+		return []given{{typed: "--" + name, name: name, value: value, hasValue: has}}
 	}
 	body := arg[1:]
 	if _, known := all[body]; known && len(body) == 1 {
-		return []given{{arg, body, "", false}}
+		return []given{{typed: arg, name: body}}
 	}
 	var out []given
 	for i, r := range body {
 		name := string(r)
 		f, known := all[name]
 		if !known {
-			return []given{{arg, arg, "", false}} // no flag's name: unknown as a whole
+			return []given{{typed: arg, name: arg}} // no flag's name: unknown as a whole
 		}
 		after := body[i+len(name):]
 		if takesValue(f) && after != "" {
-			return append(out, given{"-" + name, name, strings.TrimPrefix(after, "="), true})
+			return append(out, given{typed: "-" + name, name: name, value: strings.TrimPrefix(after, "="), hasValue: true})
 		}
-		out = append(out, given{"-" + name, name, "", false})
+		out = append(out, given{typed: "-" + name, name: name})
 	}
 	return out
 }

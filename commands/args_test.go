@@ -85,6 +85,8 @@ func TestArrangeRefuses(t *testing.T) {
 		{line: "set A --valeu=hunter2secret", message: `no flag "--valeu"`},
 		{line: "set A -phunter2secret", message: `no flag "-p…"`},
 		{line: "list --env", message: "wants a value"},
+		{line: "-e list", message: `flag -e: took "list" for its value, and no command is left`, hint: "envctl list -e VALUE"},
+		{line: "--json --env list", message: `flag --env: took "list" for its value`, hint: "envctl list --env VALUE"},
 		{line: "list --json=maybe", message: `--json: "maybe" is not true or false`},
 		{line: "list --timeout soon", message: `--timeout: "soon" is not a duration`},
 		{line: "get A --version latest", message: `--version: "latest" is not a whole number`},

@@ -13,6 +13,7 @@ import (
 	"envctl/internal/plan"
 	"envctl/internal/secret"
 	"envctl/internal/ui"
+	"envctl/naming"
 	"envctl/playbooks"
 	"envctl/providers/dotenv"
 )
@@ -210,6 +211,9 @@ func (a *app) envShow(ctx context.Context, name string) error {
 	}
 	e, err := w.Project.Environment(name)
 	if err != nil {
+		if naming.CheckSegment("environment", name) == nil {
+			err = fault.Wrap(err, fault.Usage, "", fault.HintOf(err)+"; a new one: envctl env create "+name)
+		}
 		return err
 	}
 	doc := envDocument{Schema: "envctl.env-show/v1", Paths: []pathState{}, Missing: []string{}, envRow: envRow{

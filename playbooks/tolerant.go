@@ -16,11 +16,20 @@ type tolerant struct {
 
 	mu     sync.Mutex
 	failed map[naming.Path]error
+	gone   map[naming.Path]bool // their newest version is deleted or destroyed
 }
 
 // Read is the store's, with no other errors than those of a path without values.
 func (r *tolerant) Read(ctx context.Context, p naming.Path, v providers.Version) (providers.Bundle, error) {
 	b, err := r.Reader.Read(ctx, p, v)
+	if v == providers.Latest && fault.Is(err, fault.Deleted, fault.Destroyed) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.gone == nil {
+			r.gone = map[naming.Path]bool{}
+		}
+		r.gone[p] = true
+	}
 	if err == nil || fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
 		return b, err
 	}

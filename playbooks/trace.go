@@ -111,7 +111,8 @@ type tracing struct {
 	rendered *Rendered
 	reader   *tolerant // the store, as it is read here
 	storeErr error
-	partly   bool // not every version that a running value may be of was looked at
+	revive   map[string]string // by component: what brings its deleted path back
+	partly   bool              // not every version that a running value may be of was looked at
 }
 
 // Trace looks at every source at the same time, each under its own deadline; a
@@ -169,6 +170,9 @@ func (w *World) Trace(ctx context.Context, t Target, variable string, letters *L
 func (tr *tracing) hint() string {
 	if near := naming.Nearest(tr.variable, tr.w.Declared(tr.t.Component, tr.layers)); near != "" {
 		return "did you mean " + near + "?"
+	}
+	if fix := tr.revive[tr.t.Component]; fix != "" {
+		return "its path is deleted: " + fix
 	}
 	return "run envctl list --env " + tr.t.Environment.Name
 }
@@ -324,7 +328,14 @@ func (tr *tracing) store(ctx context.Context) []SourceRow {
 		tr.storeErr = err
 		return []SourceRow{failed("store", location, err)}
 	}
-	tr.rendered = rendered
+	tr.rendered, tr.revive = rendered, map[string]string{}
+	for p := range tr.reader.gone {
+		if p.Environment == tr.t.Environment.Name {
+			at := Target{Environment: tr.t.Environment, Component: p.Component}
+			fix, _, _ := strings.Cut(strings.TrimPrefix(reviving(ctx, store, p, at), "run "), " to bring ")
+			tr.revive[p.Component] = strings.TrimSuffix(fix, " first")
+		}
+	}
 	if tr.template == nil {
 		return []SourceRow{tr.keyRow(tr.w.Path(tr.t), tr.variable, "")}
 	}
@@ -571,6 +582,9 @@ func (tr *tracing) setFix() string {
 				break
 			}
 		}
+	}
+	if fix := tr.revive[comp]; fix != "" {
+		return fix // a write to it is refused
 	}
 	return fmt.Sprintf("envctl set %s --env %s --component %s", key, tr.t.Environment.Name, comp)
 }

@@ -125,7 +125,11 @@ func (tr *tracing) missing(t *Trace) TraceVerdict {
 	if tr.layers.Template != nil && tr.template == nil {
 		return TraceVerdict{Status: "missing", Because: tr.comp.Template + " does not emit it", Evidence: "template", Fix: "add " + tr.variable + " to " + tr.comp.Template}
 	}
-	return TraceVerdict{Status: "missing", Because: "declared, and no source has a value", Evidence: "store", Fix: tr.setFix()}
+	because, fix := "declared, and no source has a value", tr.setFix()
+	if !strings.HasPrefix(fix, "envctl set ") {
+		because = "the newest version of the path that has it is deleted"
+	}
+	return TraceVerdict{Status: "missing", Because: because, Evidence: "store", Fix: fix}
 }
 
 // undeclared tells of a value that no configured layer knows.
