@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -96,11 +97,20 @@ func (a *app) applyRows(ctx context.Context, w *playbooks.World, c *playbooks.Co
 	if err != nil {
 		return err
 	}
+	if playbook == "import" && !a.ui.JSON { // its rows were shown, with more to each
+		p.Facts = slices.DeleteFunc(p.Facts, func(f plan.Fact) bool {
+			return slices.ContainsFunc(c.Rows, func(r playbooks.ImportRow) bool { return f.Label == r.State && f.Text == r.Key })
+		})
+	}
 	return a.perform(ctx, w, c.Target.Environment, p)
 }
 
 // showRows shows what each key would become.
 func (a *app) showRows(file string, rows []playbooks.ImportRow) {
+	say := a.ui.Note
+	if a.globals.dryRun && !a.ui.JSON { // they are the answer
+		say = a.ui.Print
+	}
 	same := 0
 	for _, r := range rows {
 		if r.State == "unchanged" {
@@ -118,10 +128,10 @@ func (a *app) showRows(file string, rows []playbooks.ImportRow) {
 		case r.New != "":
 			detail = fmt.Sprintf("  (%s)", short(r.New))
 		}
-		a.ui.Note("  %-9s %s%s", r.State, r.Key, detail)
+		say("  %-9s %s%s", r.State, r.Key, detail)
 	}
 	if same > 0 {
-		a.ui.Note("  %-9s %s", "unchanged", howMany(same, "key", "keys"))
+		say("  %-9s %s", "unchanged", howMany(same, "key", "keys"))
 	}
 }
 
