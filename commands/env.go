@@ -161,10 +161,7 @@ func (a *app) envCreate(ctx context.Context, c playbooks.Creation, values string
 	}
 	if len(p.Steps) == 0 {
 		if a.ui.JSON {
-			return a.ui.Document(runDocument{
-				Schema: "envctl.run/v1", Playbook: "env create", Environment: c.Name, State: string(plan.Done),
-				DryRun: a.globals.dryRun, Unchanged: true, Verified: false, Steps: []plan.StepRecord{},
-			})
+			return a.sayUnchanged(p)
 		}
 		a.ui.Print("%s is complete already, nothing to do", c.Name)
 		return nil
@@ -174,6 +171,14 @@ func (a *app) envCreate(ctx context.Context, c playbooks.Creation, values string
 		e = config.Environment{Name: c.Name}
 	}
 	return a.perform(ctx, w, e, p)
+}
+
+// sayUnchanged is the document of a plan that has nothing to do: no run was made.
+func (a *app) sayUnchanged(p *plan.Plan) error {
+	return a.ui.Document(runDocument{
+		Schema: "envctl.run/v1", Playbook: p.Playbook, Environment: p.Environment, State: string(plan.Done),
+		DryRun: a.globals.dryRun, Unchanged: true, Verified: false, Steps: []plan.StepRecord{},
+	})
 }
 
 // valuesFile reads KEY=value lines.
@@ -239,6 +244,18 @@ func (a *app) envShow(ctx context.Context, name string) error {
 			continue
 		}
 		have := map[string]bool{}
+		if e.Base != "" { // what it borrows is not missing
+			base, err := w.Project.Environment(e.Base)
+			if err != nil {
+				return err
+			}
+			borrowed, _, err := w.Holdings(ctx, playbooks.Target{Environment: base, Component: comp})
+			if err != nil && !fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
+				last = err
+				continue
+			}
+			held = append(held, borrowed...)
+		}
 		for _, h := range held {
 			have[h.Key] = true
 		}

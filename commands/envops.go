@@ -135,7 +135,9 @@ func (a *app) envDelete(ctx context.Context, d playbooks.Deletion) error {
 	switch {
 	case a.globals.dryRun:
 		return a.dryRun(p)
-	case len(p.Steps) == 0 && !a.ui.JSON:
+	case len(p.Steps) == 0 && a.ui.JSON:
+		return a.sayUnchanged(p)
+	case len(p.Steps) == 0:
 		a.showPlan(p)
 		a.ui.Print("nothing of %s is left to delete", d.Name)
 		return nil

@@ -51,6 +51,9 @@ type Change struct {
 	ID string
 	// Several says that the plan writes other paths too.
 	Several bool
+	// Whole says that the write makes an environment, of which nothing counts as
+	// being there once it is taken back: an undo deletes a path that it began, softly.
+	Whole bool
 	// Keep says what happens to the old value, for the plan.
 	Facts []plan.Fact
 	// Lost is what to type when resume finds the write not made and its value gone.

@@ -525,7 +525,7 @@ func creation(t *testing.T, given map[string]secret.Value) trial {
 						return fmt.Errorf("a port is still held: %s", held)
 					}
 					b, err := l.store.Store.Read(context.Background(), naming.Path{Project: "ledger", Environment: "qa", Component: "app"}, providers.Latest)
-					return check(len(b.Values) == 0, "the path holds %v %v", b.Values, err)
+					return check(fault.Is(err, fault.NotFound, fault.Deleted), "the path is there, and holds %v %v", b.Values, err)
 				},
 			}
 		},

@@ -58,12 +58,46 @@ func TestEnvCreateUndoneAndAgain(t *testing.T) {
 		if l.values("pr-7")["SECRET_KEY"] == "" {
 			t.Fatal(l.values("pr-7"))
 		}
+		if alive, err := l.Lifetimes(t.Context()); err != nil || len(alive) != 1 {
+			t.Fatal(alive, err)
+		}
 		_, err = l.undo(res.Record.ID)
 		must(t, err)
-		if v := l.values("pr-7"); len(v) != 0 {
-			t.Fatal(v)
+		if v := l.values("pr-7"); v != nil {
+			t.Fatal("something is left that counts as an environment:", v)
+		}
+		if alive, err := l.Lifetimes(t.Context()); err != nil || len(alive) != 0 {
+			t.Fatal(alive, err)
 		}
 	}
+}
+
+// Somebody writes while the undo deletes what the creation began: theirs stays, and
+// nothing else does.
+func TestUndoOfEnvCreateAmongWriters(t *testing.T) {
+	t.Parallel()
+	l := testLab(t)
+	res, err := l.create(playbooks.Creation{Name: "pr-7"})
+	must(t, err)
+	s := &deleting{store: l.store, before: func() { l.write("pr-7", "THEIRS", "late") }}
+	l.World.Store = func(config.Environment) (providers.Store, error) { return s, nil }
+	_, err = l.undo(res.Record.ID)
+	must(t, err)
+	same(t, "pr-7", l.values("pr-7"), map[string]string{"THEIRS": "late"})
+}
+
+// deleting is the store where somebody acts before the first deletion.
+type deleting struct {
+	*store
+	before func()
+}
+
+func (s *deleting) Delete(ctx context.Context, p naming.Path, v ...providers.Version) error {
+	if act := s.before; act != nil {
+		s.before = nil
+		act()
+	}
+	return s.Store.Delete(ctx, p, v...)
 }
 
 // The line is found again in whatever form the file has, and taken out alone

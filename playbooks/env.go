@@ -118,7 +118,7 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 			p.Args["given."+name+"."+k] = "true"
 		}
 		if c.wants("write."+name, len(filled.keys) > 0) {
-			change := Change{Target: t, Playbook: p.Playbook, Keys: filled.keys, Several: true, Make: filled.make, Again: "envctl " + op, Was: filled.was}
+			change := Change{Target: t, Playbook: p.Playbook, Keys: filled.keys, Several: true, Make: filled.make, Again: "envctl " + op, Was: filled.was, Whole: w.beginsAnew(e, c)}
 			writes = append(writes, w.writeStep(change, store, fixed(filled.current), nil))
 		}
 		marks, facts, err := w.marks(ctx, store, t, c, filled)
@@ -174,6 +174,13 @@ func (w *World) CreateEnv(ctx context.Context, c Creation) (*plan.Plan, error) {
 	return p, w.guard(p, e)
 }
 
+// beginsAnew tells whether what is deleted of an environment is of one that ended:
+// the file did not know it before, or it is made and deleted again and again.
+func (w *World) beginsAnew(e config.Environment, c Creation) bool {
+	_, unknown := w.Project.Environment(e.Name)
+	return unknown != nil || e.Ephemeral || c.has("declare")
+}
+
 // filling is what one component's path gets.
 type filling struct {
 	current providers.Bundle
@@ -189,7 +196,7 @@ type filling struct {
 func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Creation, layers map[string]Layers) (filling, error) {
 	var f filling
 	cur, err := w.current(ctx, store, t)
-	if _, unknown := w.Project.Environment(c.Name); fault.Is(err, fault.Deleted, fault.Destroyed) && (unknown != nil || t.Environment.Ephemeral || c.rebuilt != nil) {
+	if fault.Is(err, fault.Deleted, fault.Destroyed) && (w.beginsAnew(t.Environment, c) || c.rebuilt != nil) {
 		// Deleted with its environment, which begins anew.
 		cur, f.was, err = w.newest(ctx, store, w.Path(t))
 		f.facts = append(f.facts, plan.Fact{Label: "anew", Text: fmt.Sprintf("%s, whose version %d is %s", cur.Path, cur.Version, f.was)})

@@ -185,7 +185,7 @@ func (s *stage) reload() error {
 }
 
 func (s *stage) registry() *ports.Registry {
-	return ports.New(filepath.Join(s.Dirs.State, "ports.json"), s.clock.now)
+	return ports.New(filepath.Join(s.Dirs.State, "ports.json"), s.clock.now).Asking(s.PortBusy)
 }
 
 func (s *stage) held() []int {
@@ -352,6 +352,9 @@ func TestEveryCrashOfMarks(t *testing.T) {
 			},
 			Undone: func() error {
 				custom, policies := state()
+				if alive, err := s.Lifetimes(context.Background()); err != nil || len(alive) != 0 {
+					return fmt.Errorf("%v count as environments %w", alive, err)
+				}
 				return check(len(custom) == 0 && maps.Equal(policies, map[string]string{"ledger-pr-9-postgres": old}), "left are %v, %v", custom, policies)
 			},
 		}

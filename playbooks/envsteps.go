@@ -205,7 +205,11 @@ func (w *World) purgeStep(store providers.Reader, life providers.Lifecycle, t Ta
 
 // registry is where this machine records who holds which port.
 func (w *World) registry() *ports.Registry {
-	return ports.New(filepath.Join(w.Dirs.State, "ports.json"), w.Now)
+	r := ports.New(filepath.Join(w.Dirs.State, "ports.json"), w.Now)
+	if w.PortBusy != nil {
+		r.Asking(w.PortBusy)
+	}
+	return r
 }
 
 // holds tells whether a port is the environment's: for local and ci only this

@@ -228,7 +228,7 @@ func TestEveryCrashOfPlaces(t *testing.T) {
 							return err
 						}
 						b, err := m.store.Store.Read(context.Background(), naming.Path{Project: "ledger", Environment: "qa", Component: "app"}, providers.Latest)
-						return check(len(b.Values) == 0, "the path holds %v %v", b.Values, err)
+						return check(fault.Is(err, fault.NotFound, fault.Deleted), "the path is there, and holds %v %v", b.Values, err)
 					},
 				}
 			}, func(verb string, w plantest.World, disk *plantest.Disk, res plan.Result, err error) error {

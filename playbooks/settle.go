@@ -247,11 +247,23 @@ func (w *World) undoWriteOnce(ctx context.Context, store providers.Store, c Chan
 			return false, err
 		}
 	}
-	if l, ok := store.(providers.Lifecycle); ok && begun && base > 0 && cur.Version == to {
-		return false, l.Delete(ctx, path, cur.Version) // it was deleted before
+	if l, ok := store.(providers.Lifecycle); ok && begun && (base > 0 || c.Whole) && cur.Version == to {
+		return ended(ctx, store, l, path, to) // it was deleted before, or not there at all
 	}
 	_, err = store.Write(ctx, path, cur.Version, patch)
 	return fault.Is(err, fault.Conflict), err
+}
+
+// ended deletes the version that began a path; raced: somebody wrote on it meanwhile.
+func ended(ctx context.Context, store providers.Store, l providers.Lifecycle, p naming.Path, v providers.Version) (raced bool, err error) {
+	if err := l.Delete(ctx, p, v); err != nil {
+		return false, err
+	}
+	now, err := store.Read(ctx, p, providers.Latest)
+	if fault.Is(err, fault.NotFound, fault.Deleted, fault.Destroyed) {
+		return false, nil
+	}
+	return err == nil && now.Version != v, err
 }
 
 // firstKey names one key of a receipt, for a command.

@@ -124,7 +124,7 @@ func (w *World) Trace(ctx context.Context, t Target, variable string, letters *L
 	}
 	tr := &tracing{w: w, t: t, variable: variable, comp: comp, layers: w.Layers(comp)}
 	tr.template, tr.spread = emitted(tr.layers.Template, variable)
-	var local, stored, running []SourceRow
+	var local, stored, told, running []SourceRow
 	var wg sync.WaitGroup
 	look := func(into *[]SourceRow, do func(context.Context) []SourceRow) {
 		wg.Go(func() {
@@ -135,11 +135,12 @@ func (w *World) Trace(ctx context.Context, t Target, variable string, letters *L
 	}
 	look(&local, func(context.Context) []SourceRow { return append(tr.environment(), tr.dotenv()...) })
 	look(&stored, tr.store)
+	look(&told, tr.deployer)
 	look(&running, tr.containers)
 	wg.Wait()
 	out := &Trace{
 		Schema: "envctl.trace/v1", Variable: variable, Environment: t.Environment.Name, Component: t.Component,
-		Layers: tr.layerRows(), Sources: append(append(local, stored...), running...),
+		Layers: tr.layerRows(), Sources: slices.Concat(local, stored, told, running),
 	}
 	tr.matchVersions(ctx, out.Sources)
 	key, keyErr := secret.Key{}, error(nil)
@@ -492,7 +493,7 @@ func (tr *tracing) matchVersions(ctx context.Context, rows []SourceRow) {
 	var strangers []*SourceRow
 	for i := range rows {
 		r := &rows[i]
-		if (r.Source != "process" && r.Source != "container-config" && r.Source != "dotenv") || !r.value.IsSet() {
+		if !slices.Contains([]string{"dotenv", "deployer", "container-config", "process"}, r.Source) || !r.value.IsSet() {
 			continue
 		}
 		if ok && r.value.Equal(now) {

@@ -1,9 +1,12 @@
 package playbooks_test
 
 import (
+	"context"
+	"maps"
 	"strings"
 	"testing"
 
+	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/secret"
 	"envctl/naming"
@@ -116,5 +119,105 @@ func TestWhatWasRemovedAndStillRuns(t *testing.T) {
 	l.box("staging").env["SECRET_KEY_PREVIOUS"] = secret.New("the image's")
 	if got := status(); got != "current" {
 		t.Errorf("with a value of the image: %s", got)
+	}
+}
+
+// teller is the fleet with an environment text of its own, as Dokploy has one.
+type teller struct {
+	*fleet
+	text map[string]string
+	err  error
+}
+
+func (d *teller) Env(context.Context, providers.Release) (map[string]secret.Value, error) {
+	out := map[string]secret.Value{}
+	for k, v := range d.text {
+		out[k] = secret.New(v)
+	}
+	return out, d.err
+}
+
+// What the deployer keeps is a row and a link of the chain: its next deployment
+// brings it, whatever runs now.
+func TestTraceOfWhatTheDeployerKeeps(t *testing.T) {
+	t.Parallel()
+	now := map[string]string{"SECRET_KEY": "s1"}
+	for name, tt := range map[string]struct {
+		text           map[string]string
+		err            error
+		bare           bool // nothing runs
+		state, verdict string
+		evidence       string
+	}{
+		"the same":                 {now, nil, false, "set", "consistent", "process"},
+		"an older version":         {map[string]string{"SECRET_KEY": "s0"}, nil, false, "set", "stale", "deployer"},
+		"somebody's own":           {map[string]string{"SECRET_KEY": "x"}, nil, false, "set", "drift", "deployer"},
+		"empty":                    {map[string]string{"SECRET_KEY": ""}, nil, false, "empty", "drift", "deployer"},
+		"another way":              {nil, nil, false, "unset", "consistent", "process"},
+		"not asked":                {nil, fault.New(fault.Unavailable, "read", "connection refused", ""), false, "unreachable", "consistent", "process"},
+		"denied":                   {nil, fault.New(fault.Denied, "read", "401", ""), false, "denied", "consistent", "process"},
+		"nothing runs":             {now, nil, true, "set", "unverified", ""},
+		"nothing runs, older":      {map[string]string{"SECRET_KEY": "s0"}, nil, true, "set", "stale", "deployer"},
+		"nothing runs, unset":      {nil, nil, true, "unset", "stale", "deployer"},
+		"nothing runs, not asked":  {nil, fault.New(fault.Unavailable, "read", "connection refused", ""), true, "unreachable", "unverified", ""},
+		"nothing runs, no service": {nil, fault.New(fault.NotFound, "read", "no such service", ""), true, "not-configured", "unverified", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := testLab(t)
+			must(t, l.start("staging", "SECRET_KEY", "s0"))
+			l.write("staging", "SECRET_KEY", "s1")
+			must(t, l.release("staging"))
+			if tt.bare {
+				maps.DeleteFunc(l.fleet.boxes, func(string, *box) bool { return true })
+			}
+			l.World.Deployer = func(config.Environment, string) (providers.Deployer, error) {
+				return &teller{fleet: l.fleet, text: tt.text, err: tt.err}, nil
+			}
+			tr, err := l.Trace(t.Context(), l.target("staging"), "SECRET_KEY", &playbooks.Letters{})
+			must(t, err)
+			var told []playbooks.SourceRow
+			for _, r := range tr.Sources {
+				if r.Source == "deployer" {
+					told = append(told, r)
+				}
+			}
+			if len(told) != 1 || told[0].State != tt.state || told[0].Location != "test fleet" {
+				t.Fatalf("rows %+v", told)
+			}
+			if tr.Verdict.Status != tt.verdict || tr.Verdict.Evidence != tt.evidence {
+				t.Errorf("%+v", tr.Verdict)
+			}
+		})
+	}
+}
+
+// What the store no longer has and the deployer still gives comes back with its
+// next deployment.
+func TestTraceOfWhatOnlyTheDeployerKeeps(t *testing.T) {
+	t.Parallel()
+	l := testLab(t)
+	must(t, l.start("staging", "SECRET_KEY", "s0"))
+	l.World.Deployer = func(config.Environment, string) (providers.Deployer, error) {
+		return &teller{fleet: l.fleet, text: map[string]string{"SECRET_KEY_PREVIOUS": "p0"}}, nil
+	}
+	tr, err := l.Trace(t.Context(), l.target("staging"), "SECRET_KEY_PREVIOUS", &playbooks.Letters{})
+	must(t, err)
+	if tr.Verdict.Status != "drift" || tr.Verdict.Evidence != "deployer" {
+		t.Errorf("%+v", tr.Verdict)
+	}
+}
+
+// A deployer that keeps nothing itself is no source.
+func TestTraceOfADeployerThatKeepsNothing(t *testing.T) {
+	t.Parallel()
+	l := testLab(t)
+	must(t, l.start("staging", "SECRET_KEY", "s0"))
+	tr, err := l.Trace(t.Context(), l.target("staging"), "SECRET_KEY", &playbooks.Letters{})
+	must(t, err)
+	for _, r := range tr.Sources {
+		if r.Source == "deployer" {
+			t.Errorf("%+v", r)
+		}
 	}
 }

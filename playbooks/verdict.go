@@ -2,14 +2,15 @@ package playbooks
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"envctl/internal/config"
 	"envctl/internal/secret"
 )
 
-// verdict follows the chain: store → rendered → container-config → process, and
-// names the first hop whose value differs. The running process is the truth.
+// verdict follows the chain: store → rendered → deployer → container-config →
+// process, and names the first hop whose value differs. The running process is the truth.
 func (tr *tracing) verdict(t *Trace) TraceVerdict {
 	if err := tr.layers.TemplateErr; err != nil {
 		return TraceVerdict{Status: "unknown", Because: "the template cannot be read: " + err.Error(), Fix: "correct " + tr.comp.Template}
@@ -32,6 +33,9 @@ func (tr *tracing) verdict(t *Trace) TraceVerdict {
 		}
 	} else {
 		return tr.notEmitted()
+	}
+	if v, done := tr.toldVerdict(t, want); done {
+		return v
 	}
 	return tr.runningVerdict(t, want)
 }
@@ -108,7 +112,7 @@ func (tr *tracing) missing(t *Trace) TraceVerdict {
 		optional = true
 	}
 	for _, r := range t.Sources {
-		if (r.Source == "process" || r.Source == "container-config") && r.value.IsSet() {
+		if slices.Contains([]string{"deployer", "container-config", "process"}, r.Source) && r.value.IsSet() {
 			if r.MatchesVersion > 0 {
 				fix := tr.deployFix()
 				if !optional { // it was not meant to go
@@ -233,6 +237,9 @@ func (tr *tracing) differs(r *SourceRow, who string) TraceVerdict {
 func (tr *tracing) withoutContainers(t *Trace) TraceVerdict {
 	if tr.t.Environment.Deploy.Kind == config.DeployNone || len(tr.comp.Services) == 0 {
 		return TraceVerdict{Status: "consistent", Because: "the store has it; no deployer is configured, so nothing running was looked at", Evidence: "store"}
+	}
+	if v, done := tr.untoldVerdict(t); done {
+		return v
 	}
 	for _, r := range t.Sources {
 		if r.Source == "process" && r.err != nil {

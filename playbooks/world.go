@@ -44,6 +44,9 @@ type World struct {
 	// less long where ctx ends.
 	Ask   func(ctx context.Context, q providers.Question) (int, error)
 	Pause func(ctx context.Context, d time.Duration)
+	// PortBusy says why nothing can listen on a port, "" when something can; nil: the
+	// kernel is asked.
+	PortBusy func(ctx context.Context, port int) (why string, err error)
 	// Jobs runs the programs that the project file names.
 	Jobs Jobs
 	// Resolve turns op:// references into values, all in one go.

@@ -370,6 +370,7 @@ func (l *lab) on(p *config.Project) *playbooks.World {
 		},
 		Ask: l.app.ask, Pause: func(_ context.Context, d time.Duration) { l.clock.move(d) }, Jobs: l.app,
 		OperatorKey: func() (secret.Key, error) { return secret.NewKey([]byte("operator")), nil },
+		PortBusy:    func(context.Context, int) (string, error) { return "", nil }, // whatever else this machine does
 	}
 }
 

@@ -254,6 +254,14 @@ type Keeper interface {
 	Keep(ctx context.Context, r Release, note string, values map[string]secret.Value) error
 }
 
+// Told is the optional ability of a deployer that keeps the services' variables
+// itself to say what it keeps: what their containers would be given by its next
+// deployment. Of a release its three names are read. NotFound where it has no such
+// service.
+type Told interface {
+	Env(ctx context.Context, r Release) (map[string]secret.Value, error)
+}
+
 // Watcher is the optional ability of a deployer to show the containers of a
 // release and their output, for where no runtime reaches them. What it shows has
 // neither labels nor environment, and is no evidence of any value.

@@ -244,6 +244,8 @@ func check(r providers.Release) error {
 	return nil
 }
 
+var _ providers.Told = (*Deployer)(nil)
+
 // Env returns the variables of the component's environment text as Dokploy's
 // reader takes them; of r only Project, Environment and Component count.
 func (d *Deployer) Env(ctx context.Context, r providers.Release) (map[string]secret.Value, error) {

@@ -86,6 +86,13 @@ func New(path string, now func() time.Time) *Registry {
 	return &Registry{path: path, now: now, busy: busy}
 }
 
+// Asking replaces how a port that nobody holds is found to be free; why is "" for
+// one that is.
+func (r *Registry) Asking(busy func(ctx context.Context, port int) (why string, err error)) *Registry {
+	r.busy = busy
+	return r
+}
+
 const (
 	fileVersion = 1
 	maxFile     = 1 << 20
