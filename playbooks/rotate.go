@@ -296,7 +296,7 @@ func (w *World) rotationFacts(t Target, r Rotation, cur providers.Bundle) ([]pla
 	case r.Recipe.Previous != "":
 		text := "the old value stays valid in " + r.Recipe.Previous
 		if r.Recipe.Overlap.Duration > 0 {
-			text += " for " + r.Recipe.Overlap.String()
+			text += " for " + Span(r.Recipe.Overlap.Duration)
 		}
 		facts = append(facts, plan.Fact{Label: "overlap", Text: text})
 		if cur.Values[r.Recipe.Previous].IsSet() {
