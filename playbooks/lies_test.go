@@ -221,6 +221,42 @@ func TestUnhealthyIsNotVerified(t *testing.T) {
 	wantKind(t, err, fault.No, "unhealthy")
 }
 
+// One replica of two that still holds the old values, or is unhealthy, is named:
+// half a roll-out is none.
+func TestHalfRolledOutIsNotVerified(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spoil func(second, first *box)
+		kind  fault.Kind
+		words string
+	}{
+		"old values": {func(_, _ *box) {}, fault.No, "replica-2"},
+		// It stays so, and undo cannot prove that all is well again.
+		"unhealthy": {func(second, first *box) {
+			second.env, second.marker, second.health = first.env, first.marker, "unhealthy"
+		}, fault.Partial, "replica-2 is unhealthy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := started(t, "staging")
+			second := *l.box("staging")
+			l.fleet.boxes["replica-2"] = &second
+			n := 0
+			l.fleet.onWait = func(context.Context) error {
+				if n++; n == 1 {
+					c.spoil(&second, l.box("staging"))
+				}
+				return nil
+			}
+			res, err := l.rotate("staging", "jwt")
+			wantKind(t, err, c.kind, c.words)
+			if res.Record.State == plan.Done {
+				t.Fatal("it is done")
+			}
+		})
+	}
+}
+
 // Where the store keeps one version, nothing tells what a write changed: that is
 // said, not guessed.
 func TestWithoutTheVersionBeforeNothingIsVerified(t *testing.T) {
