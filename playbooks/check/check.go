@@ -35,7 +35,7 @@ type Finding struct {
 	Environment string   `json:"environment,omitempty"`
 	Variable    string   `json:"variable"` // "" when it concerns none
 	File        string   `json:"file"`     // relative to the project's folder, with slashes
-	Line        int      `json:"line"`     // from 1; 0 when it is about the file as a whole
+	Line        int      `json:"line"`     // from 1, as is the column; 0 when it is about the file as a whole
 	Column      int      `json:"column,omitempty"`
 	Message     string   `json:"message"`
 	Fix         string   `json:"fix"`
@@ -208,9 +208,15 @@ func (p *project) findings() []Finding {
 		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, knownFirst(a.Column)-knownFirst(b.Column), strings.Compare(a.Rule, b.Rule),
 			strings.Compare(a.Variable, b.Variable), strings.Compare(a.Environment, b.Environment), strings.Compare(a.Message, b.Message))
 	})
-	return slices.CompactFunc(all, func(a, b Finding) bool {
+	all = slices.CompactFunc(all, func(a, b Finding) bool {
 		return a.Environment == b.Environment && a.File == b.File && a.Line == b.Line && (a.Column == b.Column || a.Column == 0 || b.Column == 0) && a.Rule == b.Rule && a.Variable == b.Variable && a.Message == b.Message
 	})
+	for i := range all {
+		if all[i].Line > 0 { // what is about a line as a whole stands at its beginning
+			all[i].Column = max(all[i].Column, 1)
+		}
+	}
+	return all
 }
 
 // knownFirst orders columns, an unknown one last.

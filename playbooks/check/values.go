@@ -22,7 +22,7 @@ func baseOf(file string) string { return path.Base(strings.ReplaceAll(file, `\`,
 // nobody can tell. Where Pydantic's generations differ the milder one counts.
 // The words never hold the text.
 func (c *code) judge(f *python.Field, text string) string {
-	if f.Custom {
+	if f.Custom && !f.Decoded {
 		return ""
 	}
 	if text == "" {
@@ -38,9 +38,14 @@ func (c *code) judge(f *python.Field, text string) string {
 	}
 	t := strings.TrimSpace(text)
 	no := func() string { return "not a value of type " + f.Type }
+	name := strings.TrimSuffix(f.Type, " | None")
+	switch name {
+	case "StrictBool", "StrictFloat", "StrictInt":
+		return fmt.Sprintf("a %s takes no text, and a variable is always text: use %s", name, strings.ToLower(strings.TrimPrefix(name, "Strict")))
+	}
 	switch f.Kind {
 	case python.Bool:
-		switch strings.ToLower(t) {
+		switch strings.ToLower(text) {
 		case "0", "1", "f", "false", "n", "no", "off", "on", "t", "true", "y", "yes":
 			return ""
 		}
@@ -48,8 +53,8 @@ func (c *code) judge(f *python.Field, text string) string {
 	case python.Int:
 		n, err := strconv.ParseInt(strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(t, "+"), ".0"), "_", ""), 10, 64)
 		if err != nil {
-			if isDigits(t) { // larger than 64 bits is a number to Python
-				return ""
+			if x, err := strconv.ParseFloat(strings.ReplaceAll(t, "_", ""), 64); err == nil && isDigits(t) { // larger than 64 bits is a number to Python
+				return limits(f, x)
 			}
 			return no()
 		}
@@ -64,18 +69,32 @@ func (c *code) judge(f *python.Field, text string) string {
 		}
 		return limits(f, x)
 	case python.Literal, python.Enum:
-		if len(f.Choices) == 0 || slices.Contains(f.Choices, text) {
+		switch {
+		case slices.Contains(f.Choices, text), f.Kind == python.Enum && slices.ContainsFunc(f.Choices, func(c string) bool { return sameNumber(c, t) }):
+			return ""
+		case f.NoText:
+			return fmt.Sprintf("%s compares without converting, and a variable is always text: write its numbers and truth values as texts", f.Type)
+		case len(f.Choices) == 0:
 			return ""
 		}
 		return "none of " + strings.Join(f.Choices, ", ")
 	case python.List, python.Dict, python.Nested:
 		var v any
 		if json.Unmarshal([]byte(text), &v) != nil {
+			if strings.Contains(text, "NaN") || strings.Contains(text, "Infinity") {
+				return "" // JSON to Python
+			}
 			want := `{"key": "value"}`
 			if f.Kind == python.List {
 				want = `["a", "b"]`
 			}
+			if f.Custom {
+				return fmt.Sprintf("not JSON: Pydantic reads a %s as JSON before any validator sees it, such as %s; Annotated[%s, NoDecode] leaves the text to the validator", f.Type, want, f.Type)
+			}
 			return fmt.Sprintf("not JSON: Pydantic reads a %s as JSON, such as %s", f.Type, want)
+		}
+		if f.Custom {
+			return ""
 		}
 		_, isList := v.([]any)
 		_, isDict := v.(map[string]any)
@@ -83,8 +102,12 @@ func (c *code) judge(f *python.Field, text string) string {
 			return no()
 		}
 	case python.URL:
-		if !strings.Contains(t, ":") {
+		scheme, _, found := strings.Cut(t, ":")
+		if !found {
 			return "not a URL: it has no scheme"
+		}
+		if want := schemes[name]; want != nil && !slices.Contains(want, strings.ToLower(scheme)) {
+			return fmt.Sprintf("not a value of type %s, which begins with %s://", name, strings.Join(want, ":// or "))
 		}
 	case python.Str, python.Secret:
 		n := utf8.RuneCountInString(text)
@@ -97,6 +120,18 @@ func (c *code) judge(f *python.Field, text string) string {
 	case python.Bytes, python.Unknown:
 	}
 	return ""
+}
+
+// schemes are those that a type of Pydantic takes in each of its versions.
+var schemes = map[string][]string{ //nolint:gochecknoglobals // a constant table
+	"AnyHttpUrl": {"http", "https"}, "HttpUrl": {"http", "https"}, "RedisDsn": {"redis", "rediss"}, "AmqpDsn": {"amqp", "amqps"},
+}
+
+// sameNumber tells whether two texts are one whole number to Python.
+func sameNumber(a, b string) bool {
+	x, err := strconv.ParseInt(a, 10, 64)
+	y, err2 := strconv.ParseInt(strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(b, "+"), ".0"), "_", ""), 10, 64)
+	return err == nil && err2 == nil && x == y
 }
 
 func isDigits(s string) bool {
@@ -189,7 +224,12 @@ func (c *component) checkTypes() {
 				continue // a stand-in of the wrong length
 			}
 			fix := "write a value of type " + f.Type
-			if e.Value == "" {
+			switch {
+			case f.NoText, strings.HasPrefix(f.Type, "Strict"):
+				fix = fmt.Sprintf("change the type at %s:%d: it takes no text", c.code.File, f.Line)
+			case f.Kind == python.List && e.Value != "" && !strings.HasPrefix(e.Value, "[") && showable(f, e.Name, e.Value):
+				fix = fmt.Sprintf("write %s=%s", e.Name, textOf(strings.Split(e.Value, ",")))
+			case e.Value == "":
 				fix = fmt.Sprintf("write # %s= (a comment), or a value of type %s", e.Name, f.Type)
 			}
 			c.add(Finding{

@@ -105,8 +105,12 @@ func (r *reader) describe(c *class, conf config, gen int, d *decl, nested bool) 
 		r.configFields(conf, d, &args)
 	}
 	f.Type, f.Kind, f.Optional, f.Secret = t.text, t.kind, t.optional, t.secret
-	f.Choices = t.choices
-	f.Custom = t.custom || !conf.decoding && (t.kind == List || t.kind == Dict || t.kind == Nested)
+	f.Choices, f.NoText = t.choices, t.numbers
+	complexType := t.kind == List || t.kind == Dict || t.kind == Nested
+	f.Custom = t.custom || !conf.decoding && complexType
+	// Where None or another type is an alternative Pydantic keeps the text that
+	// is no JSON, and the validator sees it.
+	f.Decoded = complexType && conf.decoding && !nested && !t.raw && !t.union && !t.optional
 	if conf.enumNames && t.kind == Enum {
 		if k := r.enumOf(d, s); k != nil {
 			for _, m := range r.members(k) {

@@ -102,6 +102,9 @@ func (r *reader) configClass(c *class, conf *config, inner *class) {
 	mro := r.linear(inner)
 	for i := len(mro) - 1; i >= 0; i-- {
 		for _, it := range mro[i].items {
+			if it.kind == stmtDef && it.name == "parse_env_var" {
+				conf.decoding = false // it decodes the text in its own way
+			}
 			if it.kind != stmtAssign && it.kind != stmtAnnotated || it.value == nil {
 				continue
 			}

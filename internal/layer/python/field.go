@@ -24,7 +24,9 @@ func (r *reader) read(module []stmt, toks []token) {
 		}
 		conf := r.config(c, gen, 0)
 		r.foreignBases(c)
-		r.sources(c)
+		if r.sources(c) {
+			conf.decoding = false // a source may decode the text in its own way
+		}
 		r.out.Classes = append(r.out.Classes, Class{
 			Name: c.name, Line: c.line, Pydantic: gen, EnvPrefix: conf.prefix, NestedDelimiter: conf.delimiter,
 			CaseSensitive: conf.caseSensitive, IgnoreEmpty: conf.ignoreEmpty, EnvFiles: conf.envFiles, Extra: conf.extra,
@@ -87,18 +89,23 @@ func (r *reader) foreignBases(c *class) {
 	}
 }
 
-// sources reports a class that leaves the environment out of its sources.
-func (r *reader) sources(c *class) {
+// sources tells whether a class chooses its sources, and reports one that leaves
+// the environment out of them.
+func (r *reader) sources(c *class) (own bool) {
 	for _, k := range r.linear(c) {
 		for _, it := range k.items {
 			if it.kind != stmtDef || it.name != "settings_customise_sources" {
 				continue
 			}
-			if !mentions(it.stmt.body, "env_settings") && !mentions(it.stmt.body, "EnvSettingsSource") {
+			own = true
+			environment := mentions(it.stmt.body, "env_settings") || mentions(it.stmt.body, "EnvSettingsSource") ||
+				slices.ContainsFunc(r.classes, func(s *class) bool { return r.hasBase(s, "EnvSettingsSource") && mentions(it.stmt.body, s.name) })
+			if !environment {
 				r.problem(Unread, k, "", it.at.line, it.at.col, "settings_customise_sources does not name env_settings: whether the environment is read is not known")
 			}
 		}
 	}
+	return own
 }
 
 func mentions(body []stmt, name string) bool {

@@ -54,10 +54,12 @@ type Field struct {
 	Required bool // no default
 	Secret   bool // SecretStr and its like: its value is masked by Pydantic itself
 	Custom   bool // a validator sees the text before the type does, so that Kind does not say what is legal
+	Decoded  bool // the text must be JSON even so: Pydantic decodes a list, a dict or a model before any validator
 
-	Default      *string // as text for the environment; nil for None, for an unknown default and for none
-	DefaultKnown bool    // false when the default is computed at run time, or when there is none
-	Choices      []string
+	Default      *string  // as text for the environment; nil for None, for an unknown default and for none
+	DefaultKnown bool     // false when the default is computed at run time, or when there is none
+	Choices      []string // the texts that a Literal or an enumeration takes
+	NoText       bool     // a Literal of numbers or truth values has choices that no text equals
 	Constraints  Constraints
 	Description  string
 	Extra        map[string]any // json_schema_extra: nil, bool, int64, float64, string, []any, map[string]any

@@ -9,6 +9,8 @@ type typ struct {
 	optional bool
 	secret   bool
 	custom   bool
+	numbers  bool // a Literal with choices that no text equals
+	raw      bool // NoDecode: the text is not decoded as JSON
 	foreign  bool // a class of another file
 	open     bool // a dict: any key is legal
 	union    bool
@@ -254,7 +256,9 @@ func (r *reader) metadata(t *typ, e *expr, s *scope) {
 		target = e.args[0]
 	}
 	switch name := r.known(target, s); name {
-	case "BeforeValidator", "NoDecode", "PlainValidator", "WrapValidator", "Json":
+	case "NoDecode", "Json":
+		t.custom, t.raw = true, true
+	case "BeforeValidator", "PlainValidator", "WrapValidator":
 		t.custom = true
 	case "Ge", "Gt", "Interval", "Le", "Len", "Lt", "MaxLen", "MinLen", "StringConstraints":
 		if e.kind != exprCall {
@@ -284,16 +288,18 @@ func (r *reader) typeLiteral(args []*expr, s *scope, depth int) typ {
 		}
 		if v, ok := r.eval(a, s, 0); ok {
 			if text, ok := envText(v); ok {
-				t.choices = append(t.choices, text)
 				if _, isText := v.(string); isText {
+					t.choices = append(t.choices, text)
 					text = "'" + text + "'"
+				} else {
+					t.numbers = true // Pydantic compares without converting: no text is 1
 				}
 				texts = append(texts, text)
 			}
 			continue
 		}
 		if inner := r.typeOf(a, s, depth); inner.kind == Literal { // Literal[Other, "x"]
-			t.choices = append(t.choices, inner.choices...)
+			t.choices, t.numbers = append(t.choices, inner.choices...), t.numbers || inner.numbers
 			texts = append(texts, inner.text)
 			continue
 		}
@@ -349,7 +355,8 @@ func (r *reader) union(args []*expr, s *scope, depth int) typ {
 		kinds[each.kind] = true
 		texts = append(texts, strings.TrimSuffix(each.text, " | None"))
 		each.limitsOnly()
-		t.secret, t.custom = t.secret || each.secret, t.custom || each.custom
+		t.secret, t.custom, t.raw = t.secret || each.secret, t.custom || each.custom, t.raw || each.raw
+		t.numbers = t.numbers || each.numbers
 		t.foreign, t.open = t.foreign || each.foreign, t.open || each.open
 		t.choices = append(t.choices, each.choices...)
 		t.classes = append(t.classes, each.classes...)

@@ -159,7 +159,7 @@ class Settings(BaseSettings):
 `, `
 a A str optional =None
 b B int optional =None
-c C literal choices:x,y,3 =x
+c C literal notext choices:x,y =x
 d D str optional =d
 e E enum choices:local,production =local
 f F enum choices:one =one
@@ -473,7 +473,7 @@ func summary(s *Settings) string {
 		for _, flag := range []struct {
 			name string
 			set  bool
-		}{{"required", f.Required}, {"optional", f.Optional}, {"secret", f.Secret}, {"custom", f.Custom}} {
+		}{{"required", f.Required}, {"optional", f.Optional}, {"secret", f.Secret}, {"custom", f.Custom}, {"decoded", f.Decoded && f.Custom}, {"notext", f.NoText}} {
 			if flag.set {
 				b.WriteString(" " + flag.name)
 			}
