@@ -264,7 +264,8 @@ func (a *app) action(minArgs, maxArgs int, run func(ctx context.Context, c *cli.
 // interrupt as any program is: what listens costs a tenth of a read from Vault.
 const unheard = 50 * time.Millisecond
 
-// reading is action for a command that only reads.
+// reading is action for a command that only reads, or replaces a file whole
+// whatever ends it.
 func (a *app) reading(minArgs, maxArgs int, run func(ctx context.Context, c *cli.Context) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if listen := a.Listen; listen != nil && !a.ui.CanAsk() {

@@ -42,16 +42,22 @@ func (a *app) checkCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "rule", Usage: "only the `RULE`; repeatable"},
 			&cli.BoolFlag{Name: "write-baseline", Usage: "write the findings of now to --baseline (default: " + baselineFile + " beside envctl.yaml)", Destination: &o.writeBaseline},
 		},
-		Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
-			o.rules = c.StringSlice("rule")
-			if err := a.checkFormat(&o); err != nil {
-				return err
+		Action: func(c *cli.Context) error {
+			action := a.reading
+			if o.fix || o.writeBaseline {
+				action = a.action
 			}
-			if o.list {
-				return a.listRules()
-			}
-			return a.check(ctx, o)
-		}),
+			return action(0, 0, func(ctx context.Context, c *cli.Context) error {
+				o.rules = c.StringSlice("rule")
+				if err := a.checkFormat(&o); err != nil {
+					return err
+				}
+				if o.list {
+					return a.listRules()
+				}
+				return a.check(ctx, o)
+			})(c)
+		},
 	}
 }
 

@@ -36,7 +36,7 @@ func (a *app) renderCommand() *cli.Command {
 			&cli.BoolFlag{Name: "raw", Usage: "print the text and nothing else, for pipes"},
 			revealFlag(),
 		},
-		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.reading(0, 1, func(ctx context.Context, c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				if a.globals.component != "" && a.globals.component != name {
 					return fault.Newf(fault.Usage, "render "+name, "name it once", "--component says %s", a.globals.component)

@@ -19,7 +19,7 @@ func (a *app) traceCommand() *cli.Command {
 		Name: "trace", Usage: "Follow one variable from its declaration to the running process", ArgsUsage: "KEY", Category: "questions",
 		Description: "The same letter means the same value. Exit 0: consistent; 1: stale, drift, missing, undeclared, shadowed or\nunverified; 5: known nowhere; 7: unknown.",
 		Flags:       []cli.Flag{&cli.BoolFlag{Name: "all-envs", Usage: "one column per environment"}},
-		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.reading(1, 1, func(ctx context.Context, c *cli.Context) error {
 			return a.trace(ctx, c.Args().First(), c.Bool("all-envs"))
 		}),
 	}

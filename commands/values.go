@@ -125,7 +125,7 @@ func (a *app) listCommand() *cli.Command {
 			&cli.BoolFlag{Name: "all-envs", Usage: "one column per environment"},
 			revealFlag(),
 		},
-		Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
+		Action: a.reading(0, 0, func(ctx context.Context, c *cli.Context) error {
 			return a.list(ctx, c.Bool("all-envs"), c.Bool("reveal"))
 		}),
 	}
@@ -247,7 +247,7 @@ func (a *app) historyCommand() *cli.Command {
 	return &cli.Command{
 		Name: "history", Usage: "Show the versions of one variable", ArgsUsage: "KEY", Category: "values",
 		Flags: []cli.Flag{revealFlag()},
-		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.reading(1, 1, func(ctx context.Context, c *cli.Context) error {
 			key, reveal := c.Args().First(), c.Bool("reveal")
 			w, t, err := a.knownTarget(ctx, key, a.readEnv, true)
 			if err != nil {
@@ -306,7 +306,7 @@ func (a *app) diffCommand() *cli.Command {
 		Name: "diff", Usage: "Compare two environments or versions, key by key", ArgsUsage: "A B", Category: "values",
 		Description: "A and B are environments (staging) or versions of them (staging@7). Equal values show equal fingerprints.",
 		Flags:       diffFlags(),
-		Action: a.action(2, 2, func(ctx context.Context, c *cli.Context) error {
+		Action: a.reading(2, 2, func(ctx context.Context, c *cli.Context) error {
 			return a.diff(ctx, c.Args().Get(0), c.Args().Get(1), c.Bool("all"), c.Bool("reveal"), c.Bool("exit-code"))
 		}),
 	}

@@ -95,6 +95,9 @@ func sortInputs(in []Input) {
 }
 
 func uniqueInputs(in []Input) []Input {
+	if len(in) == 1 && in[0].Key != "" {
+		return in
+	}
 	var out []Input
 	seen := make(map[Input]bool, len(in))
 	for _, x := range in {
@@ -266,36 +269,44 @@ func (a *analysis) reached() {
 	}
 }
 
-// merge adds states to the current ones, each once.
+// merge adds states to the current ones, each once; more is not used afterwards.
 func (a *analysis) merge(more []state) {
-	if len(a.states) == 0 && len(more) == 1 {
-		a.states = more
-		return
+	if len(a.states) == 0 {
+		a.states = more[:0] // what is kept never overtakes what is read
 	}
-	all := append(slices.Clone(a.states), more...)
-	a.states = make([]state, 0, len(all))
-	for i := range all {
-		s := &all[i]
+	for _, s := range more {
 		switch {
-		case slices.ContainsFunc(a.states, func(o state) bool { return s.same(&o) }):
+		case a.has(&s):
 		case len(a.states) < maxStates:
-			a.states = append(a.states, *s)
+			a.states = append(a.states, s)
 		case s.v != nil:
 			s.v.Opaque = true // what is lost is one more combination of branches within a value
 		}
 	}
 }
 
+func (a *analysis) has(s *state) bool {
+	for i := range a.states {
+		if a.states[i].same(s) {
+			return true
+		}
+	}
+	return false
+}
+
 // emit puts an expression's text into the output; pos is where it stands.
 func (a *analysis) emit(v value, pos int) {
 	before := a.states
 	var after []state
-	for _, x := range v {
-		a.states = slices.Clone(before)
+	for i, x := range v {
+		a.states = before
+		if i < len(v)-1 {
+			a.states = slices.Clone(before)
+		}
 		if x.kind == altRangeKey {
-			for i, s := range a.states {
+			for j, s := range a.states {
 				if s.phase == lineStart && strings.TrimSpace(s.head) == "" {
-					a.states[i].keyed = x.path
+					a.states[j].keyed = x.path
 				}
 			}
 		} else {

@@ -254,7 +254,10 @@ func (c *checker) expected(parts []part) (string, bool) {
 
 // replaceEach puts values in place of their marks; a value may look like a mark.
 func replaceEach(s string, pairs []string) string {
-	if len(pairs) == 2 { // what a Replacer builds is dear for the one value of most lines
+	switch len(pairs) { // what a Replacer builds is dear for the one value of most lines
+	case 0:
+		return s
+	case 2:
 		return strings.ReplaceAll(s, pairs[0], pairs[1])
 	}
 	return strings.NewReplacer(pairs...).Replace(s)

@@ -3,6 +3,7 @@ package layer
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -167,7 +168,7 @@ type renderer struct {
 	t     *Template
 	in    RenderInput
 	root  *template.Template
-	nodes []segment // by mark; not to be changed
+	marks *Prepared
 
 	// Of one pass:
 	secrets map[string]*secretResult
@@ -187,7 +188,7 @@ func newRenderer(ctx context.Context, t *Template, in RenderInput) *renderer {
 	if m == nil {
 		m = t.Prepare()
 	}
-	r := &renderer{ctx: ctx, t: t, in: in, nodes: m.nodes}
+	r := &renderer{ctx: ctx, t: t, in: in, marks: m}
 	r.root = template.New("template").Funcs(r.functions()).Option("missingkey=zero")
 	for _, name := range slices.Sorted(maps.Keys(m.trees)) {
 		// Only a name used twice is refused, and these are a map's keys.
@@ -282,8 +283,14 @@ func (r *renderer) secret(args ...string) (any, error) {
 	return nil, nil
 }
 
-// Write takes the template's output, up to maxOutput.
+// Write takes the template's output, up to maxOutput, and the marks in it.
 func (r *renderer) Write(p []byte) (int, error) {
+	if n, ok := r.marks.marked(p); ok {
+		s := r.marks.nodes[n]
+		s.offset = r.out.Len()
+		r.segments = append(r.segments, s)
+		return len(p), r.step(1)
+	}
 	if r.out.Len()+len(p) > maxOutput {
 		r.cause = errOutput
 		return 0, errOutput
@@ -308,89 +315,83 @@ func (r *renderer) step(n int) error {
 	return r.cause
 }
 
-const markFunction = "envctlMark"
-
 // Prepared is a template made ready to be rendered, also several times at once.
 type Prepared struct {
 	trees map[string]*parse.Tree
 	nodes []segment // by mark
+	marks []byte    // of markLen each; not to be changed
 }
+
+// markLen is the length of a mark: its number.
+const markLen = 4
 
 // Prepare does what is the same for every rendering of t. It takes more room
 // than the template.
 func (t *Template) Prepare() *Prepared {
 	m := &Prepared{trees: make(map[string]*parse.Tree, len(t.trees))}
+	var texts []*parse.TextNode
 	for name, tree := range t.trees {
 		m.trees[name] = tree.Copy()
-		m.mark(m.trees[name].Root)
+		texts = m.mark(m.trees[name].Root, texts)
+	}
+	m.marks = make([]byte, 0, markLen*len(texts))
+	for i := range texts {
+		m.marks = binary.BigEndian.AppendUint32(m.marks, uint32(i))
+	}
+	for i, text := range texts {
+		text.Text = m.marks[markLen*i : markLen*(i+1)]
 	}
 	return m
 }
 
-// mark puts a call before every node that writes or decides, so that each
-// stretch of output is known to its node and no loop goes unnoticed.
-func (m *Prepared) mark(l *parse.ListNode) {
+// mark puts a text of ours before every node that writes or decides, so that
+// each stretch of output is known to its node and no loop goes unnoticed. The
+// writer keeps those texts to itself: a call of a function would cost ten times as much.
+func (m *Prepared) mark(l *parse.ListNode, texts []*parse.TextNode) []*parse.TextNode {
 	if l == nil {
-		return
+		return texts
+	}
+	marker := func(pos parse.Pos, text bool) parse.Node {
+		m.nodes = append(m.nodes, segment{pos: int(pos), text: text})
+		n := &parse.TextNode{NodeType: parse.NodeText, Pos: pos}
+		texts = append(texts, n)
+		return n
 	}
 	nodes := make([]parse.Node, 0, 2*len(l.Nodes)+1)
 	if len(l.Nodes) == 0 { // the body of a loop, perhaps
-		nodes = append(nodes, m.marker(l.Position(), false))
+		nodes = append(nodes, marker(l.Position(), false))
 	}
 	for _, n := range l.Nodes {
 		switch n := n.(type) {
 		case *parse.IfNode:
-			m.mark(n.List)
-			m.mark(n.ElseList)
+			texts = m.mark(n.ElseList, m.mark(n.List, texts))
 		case *parse.WithNode:
-			m.mark(n.List)
-			m.mark(n.ElseList)
+			texts = m.mark(n.ElseList, m.mark(n.List, texts))
 		case *parse.RangeNode:
-			m.mark(n.List)
-			m.mark(n.ElseList)
+			texts = m.mark(n.ElseList, m.mark(n.List, texts))
 		}
 		_, text := n.(*parse.TextNode)
-		nodes = append(nodes, m.marker(n.Position(), text), n)
+		nodes = append(nodes, marker(n.Position(), text), n)
 	}
 	l.Nodes = nodes
+	return texts
 }
 
-func (m *Prepared) marker(pos parse.Pos, text bool) parse.Node {
-	n := len(m.nodes)
-	m.nodes = append(m.nodes, segment{pos: int(pos), text: text})
-	// One piece of memory for the call's five nodes: there are as many calls as
-	// nodes in the template.
-	c := &struct {
-		action  parse.ActionNode
-		pipe    parse.PipeNode
-		command parse.CommandNode
-		name    parse.IdentifierNode
-		number  parse.NumberNode
-		cmds    [1]*parse.CommandNode
-		args    [2]parse.Node
-	}{
-		action:  parse.ActionNode{NodeType: parse.NodeAction, Pos: pos},
-		pipe:    parse.PipeNode{NodeType: parse.NodePipe, Pos: pos},
-		command: parse.CommandNode{NodeType: parse.NodeCommand, Pos: pos},
-		name:    parse.IdentifierNode{NodeType: parse.NodeIdentifier, Pos: pos, Ident: markFunction},
-		number:  parse.NumberNode{NodeType: parse.NodeNumber, Pos: pos, IsInt: true, Int64: int64(n)},
+// marked returns the mark that p is, in the place where it was made: a value
+// with the same bytes is another text.
+func (m *Prepared) marked(p []byte) (int, bool) {
+	if len(p) != markLen {
+		return 0, false
 	}
-	c.args = [2]parse.Node{&c.name, &c.number}
-	c.command.Args = c.args[:]
-	c.cmds[0] = &c.command
-	c.pipe.Cmds = c.cmds[:]
-	c.action.Pipe = &c.pipe
-	return &c.action
+	n := uint(binary.BigEndian.Uint32(p))
+	if n >= uint(len(m.nodes)) || &p[0] != &m.marks[markLen*n] {
+		return 0, false
+	}
+	return int(n), true
 }
 
 func (r *renderer) functions() template.FuncMap {
 	f := template.FuncMap{
-		markFunction: func(n int) (string, error) {
-			s := r.nodes[n]
-			s.offset = r.out.Len()
-			r.segments = append(r.segments, s)
-			return "", r.step(1)
-		},
 		"env": func(name string) string { return r.in.Env[name] },
 		"envOrDefault": func(name, def string) string {
 			if v, ok := r.in.Env[name]; ok {

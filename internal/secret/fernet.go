@@ -125,6 +125,9 @@ func joinRing(keys []Value) Value {
 // alphabets of base64 and whatever the two spare bits of the last digit say, so
 // that two spellings of one key are seen to be one.
 func decodeFernet(v Value) (Value, bool) {
+	if v.Len() != base64.StdEncoding.EncodedLen(fernetBytes) {
+		return Value{}, false
+	}
 	s := strings.NewReplacer("-", "+", "_", "/").Replace(v.Reveal())
 	if strings.ContainsAny(s, "\r\n") { // which the decoder would skip
 		return Value{}, false
