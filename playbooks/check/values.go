@@ -25,11 +25,13 @@ func (c *code) judge(f *python.Field, text string) string {
 	if f.Custom && !f.Decoded {
 		return ""
 	}
+	name := strings.TrimSuffix(f.Type, " | None")
 	if text == "" {
 		switch {
 		case c.ignoresEmpty(f):
 			return ""
-		case slices.Contains([]python.Kind{python.Bool, python.Dict, python.Enum, python.Float, python.Int, python.List, python.Literal, python.Nested, python.URL}, f.Kind):
+		case slices.Contains([]string{"AwareDatetime", "ByteSize", "IPv4Address", "IPv6Address", "NaiveDatetime", "UUID", "UUID4", "date", "datetime"}, name),
+			slices.Contains([]python.Kind{python.Bool, python.Dict, python.Enum, python.Float, python.Int, python.List, python.Literal, python.Nested, python.URL}, f.Kind):
 			if slices.Contains(f.Choices, "") {
 				return ""
 			}
@@ -38,7 +40,6 @@ func (c *code) judge(f *python.Field, text string) string {
 	}
 	t := strings.TrimSpace(text)
 	no := func() string { return "not a value of type " + f.Type }
-	name := strings.TrimSuffix(f.Type, " | None")
 	switch name {
 	case "StrictBool", "StrictFloat", "StrictInt":
 		return fmt.Sprintf("a %s takes no text, and a variable is always text: use %s", name, strings.ToLower(strings.TrimPrefix(name, "Strict")))
