@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -77,7 +78,7 @@ func (e *Engine) Load(id string) (Record, error) {
 // Stopped returns the runs of p's target that wait for resume or undo, the newest
 // first, as far as they are among the newest runs.
 func (e *Engine) Stopped(p *Plan) []Record {
-	const far = 100 // every write looks, and the folder only grows
+	const far = 16 // every write looks, and the folder only grows
 	names, err := e.fs().Names(e.runs())
 	if err != nil {
 		return nil // no journal yet; Run says what is wrong with the folder
@@ -86,11 +87,32 @@ func (e *Engine) Stopped(p *Plan) []Record {
 	var out []Record
 	for i := len(names) - 1; i >= max(0, len(names)-far); i-- {
 		id, _ := strings.CutSuffix(names[i], suffix)
+		if !isRunID(id) || e.over(id) {
+			continue
+		}
 		if r, err := e.Load(id); err == nil && r.Next() != "" && overlap(r.Header, of) {
 			out = append(out, r)
 		}
 	}
 	return out
+}
+
+// over tells by a journal's last line alone that its run waits for nothing: most
+// do not, and to read them whole would cost a write more than the write itself.
+func (e *Engine) over(id string) bool {
+	f, err := e.fs().Open(e.path(id), ReadWhole)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	data, err := f.ReadAll(maxJournal)
+	if err != nil {
+		return false
+	}
+	last, whole := bytes.CutSuffix(data, []byte("\n"))
+	last = last[bytes.LastIndexByte(last, '\n')+1:]
+	return whole && bytes.HasPrefix(last, []byte(`{"type":"`+recEnd+`",`)) &&
+		(bytes.Contains(last, []byte(`"state":"`+string(Done)+`"`)) || bytes.Contains(last, []byte(`"state":"`+string(Undone)+`"`)) || bytes.Contains(last, []byte(`"closed":true`)))
 }
 
 // Close journals that a run which stopped part-way, or could be taken back only in
