@@ -264,11 +264,11 @@ func (a *app) action(minArgs, maxArgs int, run func(ctx context.Context, c *cli.
 // interrupt as any program is: what listens costs a tenth of a read from Vault.
 const unheard = 50 * time.Millisecond
 
-// reading is action for a command that only reads, or replaces a file whole
-// whatever ends it.
+// reading is action for a command that only reads. One that is asked to write a
+// file of values listens at once: what it has begun to write is removed again.
 func (a *app) reading(minArgs, maxArgs int, run func(ctx context.Context, c *cli.Context) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		if listen := a.Listen; listen != nil && !a.ui.CanAsk() {
+		if listen := a.Listen; listen != nil && !a.ui.CanAsk() && c.String("out") == "" {
 			a.Listen = func() { time.AfterFunc(unheard, listen) }
 		}
 		return a.action(minArgs, maxArgs, run)(c)
