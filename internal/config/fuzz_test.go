@@ -19,7 +19,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := Parse("/work/envctl.yaml", data)
+		p, err := Parse("/project/envctl.yaml", data)
 		if err != nil {
 			if !fault.Is(err, fault.Invalid, fault.Refused) {
 				t.Fatalf("%v is %v", err, fault.KindOf(err))
@@ -43,7 +43,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := Parse("/work/envctl.yaml", edited); err != nil {
+		if _, err := Parse("/project/envctl.yaml", edited); err != nil {
 			t.Fatalf("with an environment added: %v\n%s", err, edited)
 		}
 		back, _, _, err := RemoveEnvironment(edited, "fuzzed")
