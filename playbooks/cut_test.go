@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"envctl/internal/fault"
@@ -13,7 +14,7 @@ import (
 
 // line is the way to the store, cut at one of its calls. A nil one is whole.
 type line struct {
-	n, at  int // the call that it is cut at, from 1; 0: never
+	n, at  int32 // calls so far, of several readers at once; the call that it is cut at, from 1, 0: never
 	kind   fault.Kind
 	for1   bool // that call alone fails, else all from there on
 	answer bool // a change is carried out, and its answer lost
@@ -24,8 +25,8 @@ func (l *line) ask() error {
 	if l == nil {
 		return nil
 	}
-	l.n++
-	if l.at == 0 || l.n < l.at || l.for1 && l.n > l.at {
+	n := atomic.AddInt32(&l.n, 1)
+	if l.at == 0 || n < l.at || l.for1 && n > l.at {
 		return nil
 	}
 	return fault.New(l.kind, "ask the store", "planted", "run envctl doctor")
@@ -86,11 +87,11 @@ func everyCut(t *testing.T, tr trial) (problems []string) {
 	t.Helper()
 	kinds := []fault.Kind{fault.Unavailable, fault.Sealed, fault.Expired, fault.Denied, fault.Refused}
 	cases := 0
-	for at := 1; ; at++ {
+	for at := int32(1); ; at++ {
 		reached := false
 		for i, how := range []line{{for1: true}, {}, {for1: true, answer: true}, {answer: true}} {
 			for _, verb := range []string{"resume", "undo"} {
-				how.at, how.kind = at, kinds[(at+i)%len(kinds)]
+				how.at, how.kind = at, kinds[(int(at)+i)%len(kinds)]
 				got, err := cutOff(tr, how, verb)
 				reached = reached || got
 				cases++
@@ -120,7 +121,7 @@ func cutOff(tr trial, way line, verb string) (reached bool, err error) {
 	l.store.line = &way
 	eng := engineOn(disk)
 	res, err := eng.Run(ctx, p)
-	reached, l.store.line = way.n >= way.at, nil
+	reached, l.store.line = atomic.LoadInt32(&way.n) >= way.at, nil
 	switch {
 	case err == nil:
 		if res.Record.State != plan.Done {
