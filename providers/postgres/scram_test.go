@@ -77,9 +77,6 @@ func FuzzScramAnswer(f *testing.F) {
 	f.Add("r=nonceX,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
 	f.Add("r=nonce,,=,s==,i=-1")
 	f.Fuzz(func(t *testing.T, challenge string) {
-		if strings.Contains(challenge, "i=") && !strings.Contains(challenge, "i=4096") {
-			t.Skip("many rounds take long")
-		}
 		e := &exchange{password: "p", nonce: "nonce"}
 		if got, err := e.answer(challenge); err == nil && !strings.HasPrefix(got, "c=biws,r=nonce") {
 			t.Errorf("%q: %q", challenge, got)
