@@ -25,12 +25,16 @@ func (w *World) undoingDeploy(t Target, d providers.Deployer, r rollout) rollout
 			return remove(ctx, receipt)
 		}
 		now, err := w.markers(ctx, t)
-		if err != nil || now == receipt[fieldMarker] {
+		_, stages := d.(providers.Stager)
+		if err != nil || now == receipt[fieldMarker] && !(stages && deployed) {
 			return err
 		}
 		pinned, err := w.madeFrom(ctx, t, receipt[fieldMarker])
 		if err != nil {
 			return err
+		}
+		if now == receipt[fieldMarker] {
+			return w.stage(ctx, t, d, deployed, pinned)
 		}
 		if _, err := w.releaseAt(ctx, t, d, pinned); err != nil {
 			return err

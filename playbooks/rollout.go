@@ -69,8 +69,11 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote ...*wri
 					return err
 				}
 				now, err := w.markers(ctx, t)
-				if err != nil || now == r[fieldMarker] {
-					return err // nothing was restarted
+				if err != nil {
+					return err
+				}
+				if now == r[fieldMarker] { // nothing was restarted
+					return w.stage(ctx, t, d, deployed, nil)
 				}
 				if r[fieldMarker] == "" && !deployed {
 					return nil // someone else's
@@ -154,24 +157,9 @@ func (w *World) release(ctx context.Context, t Target, d providers.Deployer) (pl
 func (w *World) releaseAt(ctx context.Context, t Target, d providers.Deployer, pinned map[naming.Path]providers.Version) (plan.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, deployLimit)
 	defer cancel()
-	store, err := w.Store(t.Environment)
+	r, rel, err := w.prepare(ctx, t, pinned)
 	if err != nil {
 		return nil, err
-	}
-	r, err := w.Render(ctx, store, t, pinned)
-	if err != nil {
-		return nil, err
-	}
-	if err := problem(r); err != nil {
-		return nil, err
-	}
-	services, err := w.services(t)
-	if err != nil {
-		return nil, err
-	}
-	rel := providers.Release{
-		Project: w.Project.Name, Environment: t.Environment.Name, Component: t.Component,
-		Services: services, Values: r.Variables, Marker: r.Marker,
 	}
 	dep, err := d.Deploy(ctx, rel)
 	if err != nil {
@@ -187,6 +175,38 @@ func (w *World) releaseAt(ctx context.Context, t Target, d providers.Deployer, p
 	return plan.Receipt{
 		"deployment": clip(dep.ID), "started": stamp(dep.Started), fieldMarker: r.Marker, "versions": clip(strings.Join(versions, " ")),
 	}, nil
+}
+
+// prepare renders a target as its deployer is to release it.
+func (w *World) prepare(ctx context.Context, t Target, pinned map[naming.Path]providers.Version) (*Rendered, providers.Release, error) {
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return nil, providers.Release{}, err
+	}
+	r, err := w.Render(ctx, store, t, pinned)
+	if err != nil {
+		return nil, providers.Release{}, err
+	}
+	if err := problem(r); err != nil {
+		return nil, providers.Release{}, err
+	}
+	rel, err := w.named(t)
+	rel.Values, rel.Marker = r.Variables, r.Marker
+	return r, rel, err
+}
+
+// stage puts right what a deployer keeps for its next deployment where a deployment
+// of this run was begun and restarted nothing: it may have told its deployer already.
+func (w *World) stage(ctx context.Context, t Target, d providers.Deployer, begun bool, pinned map[naming.Path]providers.Version) error {
+	s, ok := d.(providers.Stager)
+	if !ok || !begun {
+		return nil
+	}
+	_, rel, err := w.prepare(ctx, t, pinned)
+	if err != nil {
+		return err
+	}
+	return s.Stage(ctx, rel)
 }
 
 // problem refuses to deploy what rendering shows to be broken.

@@ -262,6 +262,13 @@ type Told interface {
 	Env(ctx context.Context, r Release) (map[string]secret.Value, error)
 }
 
+// Stager is the optional ability of a deployer that keeps the services' variables
+// itself to change what the next deployment gives them, and deploy nothing. Errors
+// are Deploy's.
+type Stager interface {
+	Stage(ctx context.Context, r Release) error
+}
+
 // Watcher is the optional ability of a deployer to show the containers of a
 // release and their output, for where no runtime reaches them. What it shows has
 // neither labels nor environment, and is no evidence of any value.

@@ -209,7 +209,7 @@ func (d *Deployer) queue(ctx context.Context, r providers.Release, id, title str
 		return time.Time{}, err
 	}
 	return time.Time{}, fault.Newf(fault.Unknown, op, "look for it among the service's deployments in Dokploy, then run envctl deploy "+r.Component+" --env "+r.Environment,
-		"whether Dokploy queued the deployment is not known (%v); the environment text holds the new values", err)
+		"whether Dokploy queued the deployment is not known (%v)", err)
 }
 
 func pauseFor(ctx context.Context, d time.Duration) error {

@@ -168,14 +168,14 @@ func TestOtherBytesStay(t *testing.T) {
 			t.Parallel()
 			s, d, id := world(t, nil)
 			s.SetText(id, c.before)
-			if err := d.SetEnv(t.Context(), release("staging")); err != nil {
+			if err := d.Stage(t.Context(), release("staging")); err != nil {
 				t.Fatal(err)
 			}
 			if got := s.Text(id); got != c.after {
 				t.Errorf("\n got %q\nwant %q", got, c.after)
 			}
 			writes := count(s, "POST compose.update")
-			if err := d.SetEnv(t.Context(), release("staging")); err != nil || count(s, "POST compose.update") != writes || writes != 1 {
+			if err := d.Stage(t.Context(), release("staging")); err != nil || count(s, "POST compose.update") != writes || writes != 1 {
 				t.Errorf("a second time: %v, %d writes", err, count(s, "POST compose.update"))
 			}
 			env, err := d.Env(t.Context(), release("staging"))
@@ -272,7 +272,7 @@ func TestWritersOfOneMachineTakeTurns(t *testing.T) {
 			for name := range 8 { // each releases one more of the same component's variables
 				r.Values[fmt.Sprintf("K%d", name)] = secret.New(fmt.Sprint(i))
 			}
-			errs <- d.SetEnv(context.Background(), r)
+			errs <- d.Stage(context.Background(), r)
 		}()
 	}
 	for range 8 {

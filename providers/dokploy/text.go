@@ -23,9 +23,11 @@ import (
 // wrote there.
 const ManagedVariable = "ENVCTL_VARIABLES"
 
-// SetEnv brings r's values into the component's environment text and changes no
+var _ providers.Stager = (*Deployer)(nil)
+
+// Stage brings r's values into the component's environment text and changes no
 // other byte, without deploying it. Errors are Deploy's.
-func (d *Deployer) SetEnv(ctx context.Context, r providers.Release) error {
+func (d *Deployer) Stage(ctx context.Context, r providers.Release) error {
 	if err := check(r); err != nil {
 		return err
 	}
