@@ -11,9 +11,18 @@ import (
 // As a prefix for List, trailing parts may be empty.
 type Path struct{ Project, Environment, Component string }
 
-// LockComponent is the last segment of the path in which envctl notes who works on
-// an environment. It belongs to no project, and no listing shows it.
-const LockComponent = "envctl-lock"
+// The last segments of the paths in which envctl notes who works on an environment,
+// and what somebody had typed where a release is now. No component can be called so,
+// and no listing shows them.
+const (
+	LockComponent   = "envctl-lock"
+	BeforeComponent = "envctl-before"
+)
+
+// IsReserved tells that a component's name is envctl's own.
+func IsReserved(component string) bool {
+	return component == LockComponent || component == BeforeComponent
+}
 
 // String returns the path as people write it, without mount or "data/".
 func (p Path) String() string {

@@ -176,6 +176,14 @@ func (w *World) planPaths(ctx context.Context, e config.Environment, d Deletion,
 	if err != nil {
 		return err
 	}
+	if before := w.kept(Target{Environment: e}); len(paths) > 0 {
+		switch _, err := newestRevision(ctx, store, before); { // no listing has it
+		case err == nil:
+			paths = append(paths, before)
+		case !fault.Is(err, fault.NotFound, fault.Denied):
+			return err
+		}
+	}
 	if len(paths) == 0 {
 		return nil
 	}

@@ -14,11 +14,21 @@ import (
 // on the store's versions that it was made from: nothing was written, so what
 // the store holds now is what is being taken back.
 func (w *World) undoingDeploy(t Target, d providers.Deployer, r rollout) rollout {
-	deployed, redeploy := false, r.deploy.Undo
-	r.deploy.Undo = func(ctx context.Context, receipt plan.Receipt) error { deployed = true; return redeploy(ctx, receipt) }
+	var did plan.Receipt
+	redeploy := r.deploy.Undo
+	r.deploy.Undo = func(ctx context.Context, receipt plan.Receipt) error { did = receipt; return redeploy(ctx, receipt) }
 	remove := r.before.Undo
 	r.before.Undo = func(ctx context.Context, receipt plan.Receipt) error {
+		deployed := did != nil
 		switch {
+		case did[fieldTyped] != "" && did[fieldReleased] == "true":
+			pinned, err := w.madeFrom(ctx, t, receipt[fieldMarker])
+			if err != nil {
+				return err
+			}
+			return w.putBack(ctx, t, d, did, pinned)
+		case did[fieldTyped] != "":
+			return w.putBack(ctx, t, d, did, nil)
 		case receipt[fieldUnknown] != "" && deployed:
 			return w.noWayBack(t, "what ran before could not be seen")
 		case receipt[fieldUnknown] != "", receipt[fieldMarker] == "":

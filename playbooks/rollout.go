@@ -41,7 +41,7 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote ...*wri
 		{Label: "restarts", Text: list(names)},
 		{Label: "verify", Text: "reads the new values back from the running processes"},
 	}
-	deployed := false // by this run, as far as this process undoes it
+	var did plan.Receipt // what this run's deployment noted, as far as this process undoes it
 	return rollout{
 		// Undone last, after the write: what ran before is deployed again.
 		before: plan.Step{
@@ -61,6 +61,10 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote ...*wri
 				return plan.Receipt{fieldMarker: running}, err
 			},
 			Undo: func(ctx context.Context, r plan.Receipt) error {
+				deployed := did != nil
+				if did[fieldTyped] != "" {
+					return w.putBack(ctx, t, d, did, nil)
+				}
 				if r[fieldUnknown] != "" {
 					if !deployed {
 						return nil
@@ -96,12 +100,16 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote ...*wri
 		deploy: plan.Step{
 			ID: "deploy" + of, Title: "deploy " + t.Component, Risk: plan.Restarts,
 			Do: func(ctx context.Context, page *plan.Page) (plan.Receipt, error) {
-				if err := page.Intend(plan.Receipt{"component": t.Component}); err != nil {
+				r, rel, err := w.prepare(ctx, t, nil)
+				if err != nil {
 					return nil, err
 				}
-				return w.release(ctx, t, d)
+				if err := w.takeOver(ctx, t, d, page, &rel); err != nil {
+					return nil, err
+				}
+				return ship(ctx, d, r, rel)
 			},
-			Undo: func(context.Context, plan.Receipt) error { deployed = true; return nil }, // the step before redeploys
+			Undo: func(_ context.Context, r plan.Receipt) error { did = r; return nil }, // the step before redeploys
 		},
 		verify: w.verifyStep(t, "verify"+of, wrote...),
 	}, facts, nil
@@ -155,12 +163,17 @@ func (w *World) release(ctx context.Context, t Target, d providers.Deployer) (pl
 
 // releaseAt is release of pinned versions; nil: of the newest.
 func (w *World) releaseAt(ctx context.Context, t Target, d providers.Deployer, pinned map[naming.Path]providers.Version) (plan.Receipt, error) {
-	ctx, cancel := context.WithTimeout(ctx, deployLimit)
-	defer cancel()
 	r, rel, err := w.prepare(ctx, t, pinned)
 	if err != nil {
 		return nil, err
 	}
+	return ship(ctx, d, r, rel)
+}
+
+// ship hands a release to the deployer and waits until it runs.
+func ship(ctx context.Context, d providers.Deployer, r *Rendered, rel providers.Release) (plan.Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, deployLimit)
+	defer cancel()
 	dep, err := d.Deploy(ctx, rel)
 	if err != nil {
 		return nil, err

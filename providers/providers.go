@@ -64,7 +64,7 @@ type Reader interface {
 	History(ctx context.Context, p naming.Path) ([]Revision, error)
 	// List returns, sorted, the paths below prefix (trailing parts empty) that
 	// hold or held a version. Nothing below is an empty list, not an error. Paths
-	// of naming.LockComponent are left out.
+	// that are envctl's own (naming.IsReserved) are left out.
 	List(ctx context.Context, prefix naming.Path) ([]naming.Path, error)
 }
 
@@ -179,6 +179,9 @@ type Release struct {
 	// Marker changes whenever a store version or the template does: digests of
 	// those, never of values. It reaches the container as ENVCTL_RELEASE.
 	Marker string
+	// Known, where it is not nil, is all that the deployer may overwrite of what
+	// Overwriter.Foreign returns; anything else there is Conflict.
+	Known map[string]secret.Value
 }
 
 // Service is one container of a component, with the name it must have.
@@ -267,6 +270,19 @@ type Told interface {
 // are Deploy's.
 type Stager interface {
 	Stage(ctx context.Context, r Release) error
+}
+
+// Overwriter is the optional ability of a deployer that puts a release where people
+// write too, and that keeps no version of what was there.
+type Overwriter interface {
+	// Foreign returns, by variable, what r would take over that no release wrote, as it
+	// is written there; unset where it says what r says. released tells that an earlier
+	// release is there beside it.
+	Foreign(ctx context.Context, r Release) (foreign map[string]secret.Value, released bool, err error)
+	// Return puts back what Foreign returned, takes away what r brought to those
+	// variables, and all of its release where nothing was released before, deploys, and
+	// waits as Wait does. Of r the variables of foreign do not count.
+	Return(ctx context.Context, r Release, foreign map[string]secret.Value, released bool) error
 }
 
 // Watcher is the optional ability of a deployer to show the containers of a

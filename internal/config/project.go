@@ -216,8 +216,8 @@ func (p *Project) check(file string, lines lines) error {
 		if err := naming.CheckSegment("component", c.Key); err != nil {
 			return bad(where, "%v", err)
 		}
-		if c.Key == naming.LockComponent {
-			return bad(where, "the name is envctl's own: its locks are kept there")
+		if naming.IsReserved(c.Key) {
+			return bad(where, "the name is envctl's own: it keeps its notes there")
 		}
 		for _, f := range append([]string{c.Value.Template, c.Value.Policy, c.Value.Code, c.Value.Example, c.Value.Compose}, c.Value.Dotenv...) {
 			if f != "" && (path.IsAbs(f) || !filepath.IsLocal(f)) {

@@ -66,11 +66,17 @@ func (p *Page) Run() string {
 }
 
 // Note tells people how the step is getting on; it is not journaled.
-func (p *Page) Note(text string) {
+func (p *Page) Note(text string) { p.tell(EventNote, text) }
+
+// Warn tells people what they should know of the step whatever they asked to see; it
+// is not journaled.
+func (p *Page) Warn(text string) { p.tell(EventWarning, text) }
+
+func (p *Page) tell(kind EventKind, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.run != nil && !p.closed {
-		p.run.tell(EventNote, p.step.ID, clean(text))
+		p.run.tell(kind, p.step.ID, clean(text))
 	}
 }
 

@@ -156,11 +156,17 @@ func (d *Deployer) Deploy(ctx context.Context, r providers.Release) (providers.D
 	if err := d.write(ctx, r, id); err != nil {
 		return providers.Deployment{}, err
 	}
+	return d.begin(ctx, r, id)
+}
+
+// begin queues a deployment of the text as it is.
+func (d *Deployer) begin(ctx context.Context, r providers.Release, id string) (providers.Deployment, error) {
 	nonce := make([]byte, 6)
 	if _, err := io.ReadFull(d.c.Rand, nonce); err != nil {
 		return providers.Deployment{}, fault.Wrap(err, fault.Internal, rollout.Op(r), "")
 	}
 	dep := providers.Deployment{ID: id + "/" + hex.EncodeToString(nonce)}
+	var err error
 	dep.Started, err = d.queue(ctx, r, id, title(r, dep))
 	return dep, err
 }

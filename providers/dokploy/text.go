@@ -54,8 +54,7 @@ const rounds = 3
 // write is the one place that changes a text: locked, read twice before, since
 // the second reading is what the write stands on, and once after.
 func (d *Deployer) write(ctx context.Context, r providers.Release, id string) error {
-	again := "run envctl deploy " + r.Component + " --env " + r.Environment + " again"
-	return d.change(ctx, rollout.Op(r), again, id, func(text secret.Value) (secret.Value, error) { return edit(text, r) })
+	return d.change(ctx, rollout.Op(r), again(r), id, func(text secret.Value) (secret.Value, error) { return edit(text, r) })
 }
 
 func (d *Deployer) change(ctx context.Context, op, again, id string, edit func(text secret.Value) (secret.Value, error)) (err error) {
@@ -160,14 +159,23 @@ func readText(op string, text secret.Value) (map[string]secret.Value, error) {
 // release wrote and this one has not taken away, every other byte as it was.
 func edit(text secret.Value, r providers.Release) (secret.Value, error) {
 	op := rollout.Op(r)
-	src := []byte(text.Reveal())
 	have, err := readText(op, text)
 	if err != nil {
 		return secret.Value{}, err
 	}
+	if err := known(text, r); err != nil {
+		return secret.Value{}, err
+	}
 	want := variables(r)
-	for _, name := range strings.Split(have[ManagedVariable].Reveal(), ",") {
-		if _, still := want[name]; still || !have[name].IsSet() || name == ManagedVariable {
+	want[ManagedVariable] = secret.New(strings.Join(slices.Sorted(maps.Keys(r.Values)), ","))
+	return apply(op, []byte(text.Reveal()), have, strings.Split(have[ManagedVariable].Reveal(), ","), want)
+}
+
+// apply sets what is wanted in src, in which have is read, and takes away what is
+// managed and not wanted.
+func apply(op string, src []byte, have map[string]secret.Value, managed []string, want map[string]secret.Value) (secret.Value, error) {
+	for _, name := range managed {
+		if _, still := want[name]; still || !have[name].IsSet() {
 			continue
 		}
 		e, err := dotenv.Unset(src, name, dotenv.Dokploy)
@@ -176,7 +184,6 @@ func edit(text secret.Value, r providers.Release) (secret.Value, error) {
 		}
 		src = e.Src
 	}
-	want[ManagedVariable] = secret.New(strings.Join(slices.Sorted(maps.Keys(r.Values)), ","))
 	names := slices.Sorted(maps.Keys(want))
 	slices.SortStableFunc(names, func(a, b string) int { // each change reads the whole text back: the long ones last
 		return want[a].Len()>>12 - want[b].Len()>>12

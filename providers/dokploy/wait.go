@@ -75,33 +75,41 @@ func (d *Deployer) record(ctx context.Context, op, id, title string) (*record, e
 // a container is not up), Conflict (someone changed the text meanwhile), Denied,
 // Unavailable, Interrupted.
 func (d *Deployer) Wait(ctx context.Context, r providers.Release, dep providers.Deployment) error {
-	id, nonce, ok := strings.Cut(dep.ID, "/")
-	if !ok || !legalID(id) || nonce == "" {
-		return fault.New(fault.Internal, rollout.Op(r), "that is not a deployment of Dokploy", "")
-	}
-	if err := rollout.Check(r); err != nil {
-		return err
-	}
-	row, err := d.follow(ctx, r, id, title(r, dep))
-	if err != nil {
-		return err
-	}
-	again := "run envctl deploy " + r.Component + " --env " + r.Environment + " again"
-	switch row.Status {
-	case "cancelled":
-		return fault.New(fault.No, rollout.Op(r), "the deployment was cancelled: Dokploy was restarted while it ran, or someone stopped it; the containers may be of either release", again)
-	case "error":
-		return d.failed(ctx, r, id, row)
-	}
-	c, err := d.one(ctx, rollout.Op(r), id)
+	c, err := d.ended(ctx, r, dep)
 	if err != nil {
 		return err
 	}
 	if lost := d.differing(c.text, r); len(lost) > 0 {
-		return fault.Newf(fault.Conflict, rollout.Op(r), "find out who writes it in Dokploy, then "+again,
+		return fault.Newf(fault.Conflict, rollout.Op(r), "find out who writes it in Dokploy, then "+again(r),
 			"someone else changed the environment text while it was being deployed: %s", strings.Join(lost, ", "))
 	}
 	return rollout.Watch{Release: r, Since: dep.Started, Interval: interval, Look: d.look(r, c.app)}.Wait(ctx)
+}
+
+func again(r providers.Release) string {
+	return "run envctl deploy " + r.Component + " --env " + r.Environment + " again"
+}
+
+// ended follows dep's job to its good end, and returns the service as it is then.
+func (d *Deployer) ended(ctx context.Context, r providers.Release, dep providers.Deployment) (service, error) {
+	id, nonce, ok := strings.Cut(dep.ID, "/")
+	if !ok || !legalID(id) || nonce == "" {
+		return service{}, fault.New(fault.Internal, rollout.Op(r), "that is not a deployment of Dokploy", "")
+	}
+	if err := rollout.Check(r); err != nil {
+		return service{}, err
+	}
+	row, err := d.follow(ctx, r, id, title(r, dep))
+	if err != nil {
+		return service{}, err
+	}
+	switch row.Status {
+	case "cancelled":
+		return service{}, fault.New(fault.No, rollout.Op(r), "the deployment was cancelled: Dokploy was restarted while it ran, or someone stopped it; the containers may be of either release", again(r))
+	case "error":
+		return service{}, d.failed(ctx, r, id, row)
+	}
+	return d.one(ctx, rollout.Op(r), id)
 }
 
 // follow returns the record once it has ended.

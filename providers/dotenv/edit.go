@@ -159,6 +159,73 @@ func Unset(src []byte, key string, readers ...Dialect) (Edit, error) {
 	return edit, nil
 }
 
+// whole returns the span of the last assignment of key with all that is on its lines,
+// without the end of the last one.
+func whole(src []byte, key string) (start, end int, ok bool, err error) {
+	f, err := Parse("the file", src)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	e, ok := f.Lookup(key)
+	if !ok {
+		return 0, 0, false, nil
+	}
+	start = 1 + bytes.LastIndexByte(src[:e.Start], '\n')
+	if start == 0 && bytes.HasPrefix(src, []byte(bom)) {
+		start = len(bom)
+	}
+	end = len(src)
+	if i := bytes.IndexByte(src[e.End:], '\n'); i >= 0 {
+		end = e.End + i
+		if src[end-1] == '\r' {
+			end--
+		}
+	}
+	return start, end, true, nil
+}
+
+// Line returns the assignment of key that wins, as it is written, with all that is
+// on its lines; unset where src has none.
+func Line(src []byte, key string) (secret.Value, error) {
+	start, end, ok, err := whole(src, key)
+	if err != nil || !ok {
+		return secret.Value{}, err
+	}
+	return secret.New(string(src[start:end])), nil
+}
+
+// SetLine puts line, which Line returned, in the place of the assignment of key that
+// wins, or at the end. Kind Refused when the rest would read differently.
+func SetLine(src []byte, key string, line secret.Value, readers ...Dialect) (Edit, error) {
+	op := "put back " + key
+	before, err := readAll(src, readers)
+	if err != nil {
+		return Edit{}, fault.Wrap(err, fault.Refused, op, "repair the file first: it cannot be changed safely as it is")
+	}
+	start, end, ok, err := whole(src, key)
+	if err != nil {
+		return Edit{}, err
+	}
+	text := []byte(line.Reveal())
+	if !ok {
+		start, end = len(src), len(src)
+		if text = append(text, '\n'); start > 0 && src[start-1] != '\n' {
+			text = append([]byte{'\n'}, text...)
+		}
+	}
+	edit := Edit{Src: slices.Concat(src[:start], text, src[end:]), Lines: []int{1 + bytes.Count(src[:start], []byte("\n"))}, Added: !ok}
+	after, err := readAll(edit.Src, readers)
+	if err != nil {
+		return Edit{}, fault.Wrap(err, fault.Refused, op, "")
+	}
+	for d, was := range before {
+		if !slices.Equal(was.without(key), after[d].without(key)) {
+			return Edit{}, fault.Newf(fault.Refused, op, "", "the %s reader would read another variable differently", d)
+		}
+	}
+	return edit, nil
+}
+
 // snapshot is what one reader makes of a file.
 type snapshot struct {
 	pairs    []pair

@@ -154,3 +154,36 @@ func FuzzSet(f *testing.F) {
 		}
 	})
 }
+
+// A line goes back as it was written, whatever stands there now.
+func TestLineGoesBack(t *testing.T) {
+	t.Parallel()
+	for _, src := range []string{
+		"A=1\nKEY=old\nB=2\n", "A=1\nexport KEY=\"o l d\"   # why\nB=2\n", "KEY=old", "\uFEFFKEY=old\r\nA=1\r\n",
+		"KEY=first\nA=1\nKEY='se\ncond'\nB=2\n", "A=1\n  KEY = ${{project.X}}\n",
+	} {
+		line, err := Line([]byte(src), "KEY")
+		if err != nil || !line.IsSet() {
+			t.Fatalf("%q: %v", src, err)
+		}
+		changed, err := Set([]byte(src), "KEY", secret.New("new"), Dokploy)
+		if err != nil {
+			t.Fatalf("%q: %v", src, err)
+		}
+		back, err := SetLine(changed.Src, "KEY", line, Dokploy)
+		if err != nil || string(back.Src) != src {
+			t.Errorf("%q came back as %q: %v", src, back.Src, err)
+		}
+	}
+	for src, want := range map[string]string{"": "KEY=x\n", "A=1": "A=1\nKEY=x\n", "A=1\n": "A=1\nKEY=x\n"} {
+		if e, err := SetLine([]byte(src), "KEY", secret.New("KEY=x"), Dokploy); err != nil || string(e.Src) != want || !e.Added {
+			t.Errorf("%q became %q: %v", src, e.Src, err)
+		}
+	}
+	if line, err := Line([]byte("A=1\n"), "KEY"); err != nil || line.IsSet() {
+		t.Error("a line of nothing", err)
+	}
+	if _, err := SetLine([]byte("A=1\nKEY=2\nB='3'\n"), "KEY", secret.New("KEY='"), Dokploy); err == nil {
+		t.Error("a line that swallows the next one was put in")
+	}
+}

@@ -410,7 +410,7 @@ func (d *document) list(prefix naming.Path) []naming.Path {
 	var paths []naming.Path
 	for name := range d.Paths {
 		p, err := parsePath(name)
-		if err == nil && p.Component != naming.LockComponent && (prefix.Project == "" || p.Project == prefix.Project) &&
+		if err == nil && !naming.IsReserved(p.Component) && (prefix.Project == "" || p.Project == prefix.Project) &&
 			(prefix.Environment == "" || p.Environment == prefix.Environment) &&
 			(prefix.Component == "" || p.Component == prefix.Component) {
 			paths = append(paths, p)

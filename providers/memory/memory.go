@@ -156,7 +156,7 @@ func (s *Store) List(ctx context.Context, prefix naming.Path) ([]naming.Path, er
 	defer s.mu.Unlock()
 	var paths []naming.Path
 	for p := range s.paths {
-		if p.Component != naming.LockComponent && (prefix.Project == "" || p.Project == prefix.Project) &&
+		if !naming.IsReserved(p.Component) && (prefix.Project == "" || p.Project == prefix.Project) &&
 			(prefix.Environment == "" || p.Environment == prefix.Environment) &&
 			(prefix.Component == "" || p.Component == prefix.Component) {
 			paths = append(paths, p)

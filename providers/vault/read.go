@@ -334,7 +334,7 @@ func (l *lister) folder(ctx context.Context, group *errgroup.Group, p naming.Pat
 		switch {
 		case naming.CheckSegment("name", name) != nil:
 			continue
-		case p.Environment != "" && !isFolder && name == naming.LockComponent:
+		case p.Environment != "" && !isFolder && naming.IsReserved(name):
 			continue
 		case p.Environment != "" && !isFolder:
 			below.Component = name
