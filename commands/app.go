@@ -293,5 +293,13 @@ func (a *app) abs(path string) string {
 	return filepath.Join(a.WorkDir, path)
 }
 
+// rel returns a file as it is typed in the operator's folder.
+func (a *app) rel(file string) string {
+	if rel, err := filepath.Rel(a.WorkDir, file); err == nil && len(rel) < len(file) {
+		return rel
+	}
+	return file
+}
+
 // oneLine folds text for a heading.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -241,7 +241,7 @@ func (a *app) fixCheck(ctx context.Context, in check.Input, r *check.Report) ([]
 		if !a.ui.CanAsk() {
 			return nil, fault.New(fault.Usage, "check --fix", "there is no terminal to ask on, nothing was written", "add --yes, or look first with --dry-run")
 		}
-		ok, err := a.ui.Ask().Confirm(ctx, fmt.Sprintf("add %d lines?", len(lines)))
+		ok, err := a.ui.Ask().Confirm(ctx, "add "+numbered(len(lines), "line")+"?")
 		if err != nil {
 			return nil, err
 		}
@@ -265,12 +265,12 @@ func (a *app) writeCheckBaseline(w *playbooks.World, o checkOptions, r *check.Re
 	}
 	b := check.NewBaseline(r)
 	if a.globals.dryRun {
-		a.ui.Note("dry run: %d findings would go to %s", len(r.Findings), file)
+		a.ui.Note("dry run: %s would go to %s", numbered(len(r.Findings), "finding"), file)
 	} else {
 		if err := b.Write(file); err != nil {
 			return err
 		}
-		a.ui.Note("wrote %d findings to %s; run envctl check --baseline %s", len(r.Findings), file, filepath.Base(file))
+		a.ui.Note("wrote %s to %s; run envctl check --baseline %s", numbered(len(r.Findings), "finding"), file, a.rel(file))
 	}
 	if a.ui.JSON {
 		if err := a.ui.Document(r); err != nil {
@@ -303,7 +303,7 @@ func (a *app) showCheck(w *playbooks.World, o checkOptions, r *check.Report) err
 	default:
 		a.showFindingsText(r)
 	}
-	a.sayCheck(r)
+	a.sayCheck(o, r)
 	return nil
 }
 
@@ -338,14 +338,18 @@ func inEnvironment(f check.Finding) string {
 	return f.Message
 }
 
-func (a *app) sayCheck(r *check.Report) {
+func (a *app) sayCheck(o checkOptions, r *check.Report) {
 	infos := len(r.Findings) - r.Summary.Errors - r.Summary.Warnings
 	known := ""
 	if r.Known > 0 {
-		known = fmt.Sprintf("; %d known ones left out", r.Known)
+		known = "; " + howMany(r.Known, "known one", "known ones") + " left out"
 	}
 	a.ui.Note("%s, %s, %d for information; template %d, code %d (%d names), example %d%s", numbered(r.Summary.Errors, "error"), numbered(r.Summary.Warnings, "warning"),
 		infos, r.Counts.Template, r.Counts.Code, r.Counts.Accepted, r.Counts.Example, known)
+	if r.Stale > 0 {
+		a.ui.Note("%s of the baseline %s no longer found: write it anew, or it hides the day they come back: envctl check --write-baseline --baseline %s",
+			howMany(r.Stale, "finding", "findings"), map[bool]string{true: "is", false: "are"}[r.Stale == 1], o.baseline)
+	}
 	if r.Unreadable() {
 		a.ui.Note("a layer could not be read: this answer is incomplete")
 	}

@@ -104,6 +104,9 @@ func (w *World) requiredEmpty(t Target, r *Rendered) []layer.Problem {
 
 // fixOf says what to do about a problem of a rendering.
 func (w *World) fixOf(t Target, tmpl *layer.Template, p layer.Problem) string {
+	if p.Fix != "" {
+		return p.Fix
+	}
 	switch p.Rule {
 	case layer.RuleMissingValue:
 		if v, _ := emitted(tmpl, p.Variable); v != nil && len(v.Inputs) > 0 {

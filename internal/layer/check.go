@@ -19,6 +19,7 @@ type checker struct {
 	lines     lineIndex
 	variables []RenderedVariable
 	problems  []Problem
+	carriage  bool // a CR at a value's end was reported
 }
 
 func newChecker(r *renderer, text string) *checker {
@@ -98,7 +99,11 @@ func (c *checker) read() {
 			c.problem(RuleUnsafeShell, a.Key, c.sourceLine(at), "a value holds a newline and brings an assignment of its own")
 		}
 	}
+	c.carriage = c.carriageReturns(reading)
 	for _, p := range reading.Problems {
+		if c.carriage && strings.HasPrefix(c.text[c.lineStart(p.Line):], "\r\n") {
+			continue // an empty line, but for what was said already
+		}
 		name := p.Key
 		if name == "" {
 			name = c.variableAt(p.Line)
@@ -108,6 +113,27 @@ func (c *checker) read() {
 			Executes: p.Kind == dotenv.Executes,
 		})
 	}
+}
+
+// carriageReturns reports, once, a template whose line ends are CRLF: a shell
+// takes the CR into every value. Other readers drop it.
+func (c *checker) carriageReturns(reading dotenv.Reading) bool {
+	if reader := c.r.in.Reader; reader != "" && reader != dotenv.Sh || !strings.Contains(c.r.t.src, "\r\n") {
+		return false
+	}
+	for i, a := range reading.Assignments {
+		start := c.lineStart(a.Line)
+		end := strings.IndexByte(c.text[start:], '\n')
+		if end < 1 || c.text[start+end-1] != '\r' || !c.segmentAt(start+end-1).text || !strings.HasSuffix(a.Value.Reveal(), "\r") {
+			continue
+		}
+		c.add(Problem{
+			Rule: RuleUnsafeShell, Variable: a.Key, Line: c.variables[i].Line, Message: "lines of the template end in CRLF, and a shell takes the CR into the value",
+			Fix: "sed -i 's/\\r$//' " + c.r.t.File,
+		})
+		return true
+	}
+	return false
 }
 
 // variableAt returns the variable whose assignment holds a line of the text.
@@ -207,7 +233,7 @@ func (c *checker) unchanged() {
 		matches := len(tv.values) == 0 || tv.Static
 		for _, parts := range tv.values {
 			want, known := c.expected(parts)
-			matches = matches || !known || v.Value.Reveal() == want
+			matches = matches || !known || v.Value.Reveal() == want || c.carriage && v.Value.Reveal() == want+"\r"
 		}
 		if !matches && !slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Variable == v.Name && p.Line == v.Line }) {
 			c.problem(RuleUnsafeShell, v.Name, v.Line, "the reader gets another value than the store holds: its quoting (%s) does not suit the reader",

@@ -24,7 +24,8 @@ type Problem struct {
 	Variable     string // "" when it concerns none
 	Line, Column int    // in the layer file, from 1; 0 when unknown
 	Message      string
-	Executes     bool // a shell that reads the text would run a part of it
+	Executes     bool   // a shell that reads the text would run a part of it
+	Fix          string // "" where the rule's own says it
 }
 
 // Rules of the problems that this package finds.

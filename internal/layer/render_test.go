@@ -120,6 +120,21 @@ func TestRender(t *testing.T) {
 			map[string]string{"V": "pa$w"},
 		},
 		{
+			"CRLF, said once", app + "\r\nA={{ .Data.data.A }}\r\n\r\nB={{ printf \"%q\" .Data.data.B }}\r\n{{ end }}\r\n", "\r\nA=v1\r\n\r\nB=\"b b\"\r\n\r\n",
+			"2/2 A=\"v1\\r\"\n4/4 B=\"b b\\r\"\nproblem 2 unsafe-for-shell A lines of the template end in CRLF, and a shell takes the CR into the value\n", nil,
+		},
+		{
+			"CRLF and a value that a shell changes", app + "\r\nA={{ .Data.data.A }}\r\nK={{ printf \"%q\" .Data.data.V }}\r\n{{ end }}", "\r\nA=v1\r\nK=\"a\\nb\"\r\n",
+			"2/2 A=\"v1\\r\"\n3/3 K=\"a\\\\nb\\r\"\nproblem 2 unsafe-for-shell A lines of the template end in CRLF, and a shell takes the CR into the value\n" +
+				"problem 3 unsafe-for-shell K the reader gets another value than the store holds: its quoting (as written, %q) does not suit the reader\n",
+			map[string]string{"A": "v1", "V": "a\nb"},
+		},
+		{
+			"a CR of the value is not the template's", app + "A={{ printf \"%q\" .Data.data.A }}\r\nK='{{ .Data.data.V }}'\n{{ end }}", "A=\"v1\"\r\nK='x\r'\n",
+			"1/1 A=\"v1\\r\"\n2/2 K=\"x\\r\"\nproblem 1 unsafe-for-shell A lines of the template end in CRLF, and a shell takes the CR into the value\n",
+			map[string]string{"A": "v1", "V": "x\r"},
+		},
+		{
 			"shquote", app + "K={{ shquote .Data.data.V }}\n{{ end }}", "K='it'\\''s `$(x)` \"q\"\n!'\n",
 			"1/1 K=\"it's `$(x)` \\\"q\\\"\\n!\"\n",
 			map[string]string{"V": "it's `$(x)` \"q\"\n!"},

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -79,6 +80,7 @@ type Report struct {
 	Counts      Counts    `json:"counts"`
 	Summary     Summary   `json:"summary"`
 	Known       int       `json:"known,omitempty"` // left out because the baseline has them
+	Stale       int       `json:"stale,omitempty"` // of the baseline, and no longer found
 	DryRun      bool      `json:"dry_run,omitempty"`
 	Fixed       []Fixed   `json:"fixed,omitempty"` // the lines added; under DryRun those that would be
 
@@ -154,12 +156,23 @@ func Run(ctx context.Context, in Input) (*Report, error) {
 		c.count(&r.Counts)
 	}
 	r.choose(in, severity)
+	if in.Changed != nil {
+		for _, rel := range p.files() {
+			if in.Changed.halfStaged(rel) {
+				r.Notes = append(r.Notes, rel+" was changed after it was staged: the file was checked, not what a commit takes (git add "+rel+", or git stash --keep-index)")
+			}
+		}
+	}
 	return r, nil
 }
 
 // choose keeps the findings that are wanted, and sums them up.
 func (r *Report) choose(in Input, severity map[string]Severity) {
 	kept := []Finding{}
+	changed := in.Changed
+	if rel, err := filepath.Rel(in.Project.Root, in.Project.File); err == nil && changed != nil && changed.Has(filepath.ToSlash(rel)) {
+		changed = nil // it names the layers: another one may bring any finding
+	}
 	known := in.Baseline.counts()
 	for _, f := range r.Findings {
 		f.Severity = severity[f.Rule]
@@ -168,7 +181,7 @@ func (r *Report) choose(in Input, severity map[string]Severity) {
 		case f.Rule == unreadable:
 		case f.Severity == Off,
 			len(in.Rules) > 0 && !slices.Contains(in.Rules, f.Rule),
-			in.Changed != nil && !f.touches(in.Changed):
+			changed != nil && !f.touches(changed):
 			drop = true
 		case known[keyOf(f)] > 0:
 			known[keyOf(f)]--
@@ -191,6 +204,27 @@ func (r *Report) choose(in Input, severity map[string]Severity) {
 		kept = append(kept, f)
 	}
 	r.Findings = kept
+	if whole := in.Changed == nil && len(in.Rules) == 0 && len(in.Components) == 0 && !r.Unreadable(); whole {
+		r.Stale = in.stale(known)
+	}
+}
+
+// stale counts what the baseline knows, this check looked for, and no longer
+// occurs: left in the file it would hide the day it comes back.
+func (in Input) stale(left map[Known]int) int {
+	live := map[string]bool{}
+	for _, r := range Rules() {
+		live[r.Name] = r.Live
+	}
+	n := 0
+	for k, count := range left {
+		asked := !live[k.Rule] && k.Environment == "" && (k.Rule != publicNotBaked || in.Bundle != "") ||
+			slices.ContainsFunc(in.Live, func(l Live) bool { return l.Environment.Name == k.Environment })
+		if asked {
+			n += count
+		}
+	}
+	return n
 }
 
 func (f Finding) touches(changed *Changes) bool {

@@ -27,9 +27,9 @@ func (f Fix) Diff() string {
 	unended := len(f.Old) > 0 && !bytes.HasSuffix(f.Old, []byte("\n"))
 	i := 0
 	for _, line := range fresh {
-		if i < len(old) && old[i] == line {
+		if i < len(old) && (old[i] == line || unended && i == len(old)-1 && old[i]+"\r" == line) {
 			if unended && i == len(old)-1 {
-				rows = append(rows, row{'-', line + "\n\\ No newline at end of file", i}, row{'+', line, i + 1})
+				rows = append(rows, row{'-', old[i] + "\n\\ No newline at end of file", i}, row{'+', line, i + 1})
 			} else {
 				rows = append(rows, row{' ', line, i})
 			}

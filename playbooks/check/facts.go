@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -166,6 +167,29 @@ func newProject(in Input) *project {
 	return p
 }
 
+var errUnmerged = errors.New("the two sides of a git merge stand in it")
+
+// unmerged is Invalid, with its line, for a file that git left in conflict: a
+// template would render the marks, and one of the sides is not meant.
+func unmerged(rel string, src []byte) error {
+	at := 0
+	if mark := []byte("<<<<<<< "); !bytes.HasPrefix(src, mark) {
+		if at = 1 + bytes.Index(src, append([]byte("\n"), mark...)); at == 0 {
+			return nil
+		}
+	}
+	rest := src[at:]
+	for _, mark := range []string{"\n=======", "\n>>>>>>> "} {
+		i := bytes.Index(rest, []byte(mark))
+		if i < 0 {
+			return nil
+		}
+		rest = rest[i:]
+	}
+	return fault.Wrap(errUnmerged, fault.Invalid, fmt.Sprintf("read %s:%d", rel, 1+bytes.Count(src[:at], []byte("\n"))),
+		"keep what is meant of the lines from <<<<<<< to >>>>>>>, then git add "+rel)
+}
+
 // cleaned returns a component whose layers have the names that the files are
 // kept under.
 func cleaned(c config.Component) config.Component {
@@ -205,6 +229,9 @@ func load[T any](p *project, names []string, parse func(string, []byte) (T, erro
 	}
 	parallel(slices.Collect(maps.Values(out)), func(f *file[T]) {
 		if f.src, f.err = p.read(f.rel); f.err == nil {
+			f.err = unmerged(f.rel, f.src)
+		}
+		if f.err == nil {
 			f.parsed, f.err = parse(f.rel, f.src)
 		}
 	})
@@ -279,7 +306,9 @@ func (c *component) checkReadable() {
 		if fault.Is(err, fault.NotFound) {
 			fix = fmt.Sprintf("correct %s: %s of the component %s in %s, or restore the file", what, rel, c.name, config.FileName)
 		}
-		if what == "template" && line > 0 {
+		if errors.Is(err, errUnmerged) {
+			message = errUnmerged.Error()
+		} else if what == "template" && line > 0 {
 			rule = templateRule
 		}
 		if fix == "" {
@@ -388,3 +417,16 @@ func (c *component) templateEnv(env string) map[string]string {
 }
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
+
+// files returns the layer files by name, sorted.
+func (p *project) files() []string {
+	all := map[string]bool{}
+	for _, c := range p.components {
+		v := c.config
+		for _, rel := range append([]string{v.Template, v.Code, v.Example, v.Policy, v.Compose}, v.Dotenv...) {
+			all[rel] = rel != ""
+		}
+	}
+	delete(all, "")
+	return sortedKeys(all)
+}

@@ -64,7 +64,7 @@ func Fixes(in Input, r *Report) (fixes []Fix, notes []string) {
 			continue
 		}
 		if added == nil {
-			notes = append(notes, fmt.Sprintf("%s: %s cannot be added safely; do it by hand: %s", fix.File, f.Variable, f.Fix))
+			notes = append(notes, fmt.Sprintf("%s: %s cannot be added safely; do it by hand: %s", fix.File, f.Variable, strings.TrimPrefix(f.Fix, "run envctl check --fix, or ")))
 			continue
 		}
 		fix.Lines = append(fix.Lines, *added)
@@ -149,8 +149,8 @@ func exampleValue(value string) (string, bool) {
 func (c *component) addExample(fix *Fix, f Finding) *Fixed {
 	field := c.code.field(f.Variable)
 	before, err := layer.ParseExample(fix.File, fix.New)
-	if err != nil || field == nil {
-		return nil
+	if err != nil || field == nil || len(before.Problems) > 0 {
+		return nil // an open quote could take the new line into its value
 	}
 	if i := slices.IndexFunc(before.Entries, func(e layer.ExampleEntry) bool { return e.Name == field.Canonical }); i >= 0 {
 		return nil // another finding brought it already
@@ -283,7 +283,7 @@ func (c *component) onlyAdds(before, after *layer.Template, name string) bool {
 func (c *component) guardedByItself(t *layer.Template, v layer.TemplateVariable) bool {
 	env := c.standInEnv()
 	out, err := layer.Render(context.Background(), t, layer.RenderInput{
-		Env: c.templateEnv(env),
+		Env: c.templateEnv(env), Reader: c.reader(),
 		Secret: func(_ context.Context, path string) (layer.SecretData, error) {
 			return layer.SecretData{Version: 1, Values: map[string]secret.Value{v.Name: secret.New(placeholder)}}, nil
 		},

@@ -236,9 +236,10 @@ func offsetVarint(b []byte) (value, n int) {
 
 // Changes are the files that differ from HEAD, or that git does not know yet.
 type Changes struct {
-	root  string // of the project
-	names map[string]bool
-	index map[string]indexEntry
+	root   string // of the project
+	names  map[string]bool
+	staged map[string]bool
+	index  map[string]indexEntry
 	// written is when git wrote its index: it saw a file that is older as it is.
 	written time.Time
 }
@@ -253,7 +254,7 @@ func ReadChanges(ctx context.Context, root string, env []string) (*Changes, erro
 	if dir == "" {
 		return nil, fault.New(fault.Usage, op, "this is no git checkout", "run envctl check without --changed")
 	}
-	out := &Changes{root: root, names: map[string]bool{}, index: map[string]indexEntry{}}
+	out := &Changes{root: root, names: map[string]bool{}, staged: map[string]bool{}, index: map[string]indexEntry{}}
 	prefix, err := filepath.Rel(top, root)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, op, "")
@@ -291,19 +292,30 @@ func ReadChanges(ctx context.Context, root string, env []string) (*Changes, erro
 	if _, err := ask("rev-parse", "--verify", "--quiet", head); err != nil {
 		head = "4b825dc642cb6eb9a060e54bf8d69288fbee4904" // the empty tree: there is no commit yet
 	}
-	for _, args := range [][]string{
+	for i, args := range [][]string{
 		{"diff-index", "--cached", "--name-only", "--relative", "--no-ext-diff", "--ignore-submodules=all", "-z", head},
 		{"ls-files", "--others", "--exclude-standard", "-z"},
 	} {
 		names, err := ask(args...)
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, fault.New(fault.Unavailable, op, "there is no git on this machine", "install git, or run envctl check without --changed")
+		}
 		if err != nil {
 			return nil, fault.New(fault.Unavailable, op, "git does not say what changed", "run git status to see why")
 		}
 		for _, n := range names {
 			out.names[n] = true
+			out.staged[n] = i == 0
 		}
 	}
 	return out, nil
+}
+
+// halfStaged tells whether a file was changed since it was staged: what is checked
+// is then not what a commit takes.
+func (c *Changes) halfStaged(rel string) bool {
+	e, tracked := c.index[rel]
+	return tracked && c.staged[rel] && c.differs(rel, e)
 }
 
 // Has tells whether a file, relative to the project, changed.

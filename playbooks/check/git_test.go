@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"envctl/internal/fault"
 	"envctl/internal/realtest"
 )
 
@@ -76,6 +77,16 @@ func TestReadIndex(t *testing.T) {
 	}
 	if _, err := readIndex(data, func(string) bool { return true }); err == nil {
 		t.Error("a split index was read as if it were whole")
+	}
+}
+
+func TestChangesWithoutGit(t *testing.T) {
+	dir := t.TempDir()
+	runGit(t, dir, "init", "-q")
+	t.Setenv("PATH", t.TempDir())
+	_, err := ReadChanges(t.Context(), dir, os.Environ())
+	if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "there is no git") {
+		t.Error(err)
 	}
 }
 

@@ -175,7 +175,9 @@ func (c *component) templateFinding(p layer.Problem) Finding {
 		missingValue: fmt.Sprintf(`write {{ with .Data.data.KEY }}{{ printf "%%q" . }}{{ else }}"default"{{ end }} with the key's own name`),
 		unsafeShell:  "quote the value: " + p.Variable + "='…'",
 	}[p.Rule]
-	if fix == "" {
+	if p.Fix != "" {
+		fix = p.Fix
+	} else if fix == "" {
 		fix = "correct the line"
 	}
 	return Finding{Rule: p.Rule, Variable: p.Variable, File: c.template.File, Line: p.Line, Column: c.columnOf(p), Message: p.Message, Fix: fix}
