@@ -3,6 +3,7 @@
 package commands
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -92,6 +93,9 @@ func withHome(getenv func(string) string) func(string) string {
 	}
 }
 
+// widest is how wide help gets on any terminal.
+const widest = 100
+
 func (a *app) run(ctx context.Context) error {
 	tree := a.tree()
 	line, err := arrange(tree, a.Args, a.Getenv)
@@ -107,7 +111,14 @@ func (a *app) run(ctx context.Context) error {
 	} else {
 		name(tree, line)
 	}
-	return tree.RunContext(ctx, line)
+	var shown bytes.Buffer // nothing but help is written there
+	tree.Writer = &shown
+	err = tree.RunContext(ctx, line)
+	if shown.Len() > 0 {
+		_, werr := io.WriteString(a.ui.Out, ui.Fold(shown.String(), min(a.ui.Width(), widest)))
+		err = errors.Join(err, werr)
+	}
+	return err
 }
 
 // end shows err and returns the exit code it means.
@@ -194,7 +205,6 @@ func (a *app) tree() *cli.App {
 		Usage:                     "secrets and environments, from the store to the running process",
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true,
-		Writer:                    a.ui.Out,
 		ErrWriter:                 a.ui.Err,
 		Flags:                     a.globalFlags(),
 		Commands:                  a.commands(),

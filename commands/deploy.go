@@ -18,7 +18,7 @@ import (
 
 func (a *app) deployCommand() *cli.Command {
 	return &cli.Command{
-		Name: "deploy", Usage: "Bring a component's values into its running processes, and read them back", ArgsUsage: "[COMPONENT]", Category: "playbooks",
+		Name: "deploy", Usage: "Bring values into the running processes, and read them back", ArgsUsage: "[COMPONENT]", Category: "playbooks",
 		Flags: []cli.Flag{a.reportFlag()},
 		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
 			w, err := a.open()
@@ -72,7 +72,7 @@ func (a *app) componentArgument(ctx context.Context, w *playbooks.World, e confi
 
 func (a *app) statusCommand() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "Show what runs, since when, and whether it holds what the store says", ArgsUsage: "[COMPONENT]", Category: "playbooks",
+		Name: "status", Usage: "Show what runs, and whether it holds what the store says", ArgsUsage: "[COMPONENT]", Category: "playbooks",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "all-envs", Usage: "every environment of the file"}},
 		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
 			return a.status(ctx, c.Args().First(), c.Bool("all-envs"))

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -59,5 +60,39 @@ func TestSpellings(t *testing.T) {
 	walk(tree.Commands)
 	if checked < 40 {
 		t.Errorf("only %d flags", checked)
+	}
+}
+
+// Help fits a terminal of 80 columns, that of every command and the program's own.
+func TestHelpFits(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	check := func(args ...string) {
+		var out strings.Builder
+		a := &app{Process: Process{Args: append(args, "--help"), Getenv: func(string) string { return "" }}, ui: &ui.UI{Out: &out, Err: io.Discard}}
+		if err := a.run(t.Context()); err != nil || out.Len() == 0 {
+			t.Errorf("%q: %v", args, err)
+		}
+		checked++
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+				t.Errorf("envctl %s --help: %d columns: %s", strings.Join(args, " "), n, line)
+			}
+		}
+	}
+	var walk func(prefix []string, level []*cli.Command)
+	walk = func(prefix []string, level []*cli.Command) {
+		for _, c := range level {
+			if c.Name != "help" {
+				full := append(slices.Clone(prefix), c.Name)
+				check(full...)
+				walk(full, c.Subcommands)
+			}
+		}
+	}
+	check()
+	walk(nil, Tree().Commands)
+	if checked < 30 {
+		t.Errorf("%d commands", checked)
 	}
 }

@@ -29,7 +29,7 @@ type initOptions struct {
 
 func (a *app) initCommand() *cli.Command {
 	return &cli.Command{
-		Name: "init", Usage: "Set up a project: find its layers, write envctl.yaml, make the store", Category: "project",
+		Name: "init", Usage: "Set up a project: find its layers, write envctl.yaml", Category: "project",
 		Description: "Writes only what is missing: a project file that stands is left byte for byte as it is. The store gets a\nrecovery recipient, whose identity is shown once on a terminal or written to --recovery-file.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "no-recovery", Usage: "make no recovery recipient: who loses the identity loses every value"},

@@ -117,7 +117,7 @@ func stepsDoc(steps []naming.Step, want bool) []stepDoc {
 
 func (a *app) namesCommand() *cli.Command {
 	return &cli.Command{
-		Name: "names", Usage: "List every name of an environment: containers, database, network, bucket, paths, policies", Category: "names",
+		Name: "names", Usage: "List every name of an environment, from containers to policies", Category: "names",
 		Flags: placeFlags(),
 		Action: a.action(0, 0, func(_ context.Context, c *cli.Context) error {
 			w, e, r, err := a.nameWorld()
@@ -179,7 +179,7 @@ func names(w *playbooks.World, e config.Environment, r naming.Rules, branch, wor
 
 func (a *app) portCommand() *cli.Command {
 	return &cli.Command{
-		Name: "port", Usage: "Print the port of a service on this branch and workspace, and keep it", ArgsUsage: "SERVICE", Category: "names",
+		Name: "port", Usage: "Print a service's port on this branch, and keep it", ArgsUsage: "SERVICE", Category: "names",
 		Description: "The first choice is a digest of branch and workspace; when somebody holds it, or something listens there, the\nnext free one is taken, recorded, and given again for the same question.",
 		Flags: append(placeFlags(), &cli.BoolFlag{Name: "release", Usage: "give the port back"},
 			&cli.BoolFlag{Name: "list", Usage: "show who holds which port"}),

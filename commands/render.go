@@ -22,7 +22,7 @@ type renderOptions struct {
 
 func (a *app) renderCommand() *cli.Command {
 	return &cli.Command{
-		Name: "render", Usage: "Render a template with an environment's values, as Vault Agent would", ArgsUsage: "[COMPONENT]", Category: "values",
+		Name: "render", Usage: "Render a template with its values, as Vault Agent would", ArgsUsage: "[COMPONENT]", Category: "values",
 		Description: "The text is byte for byte what Vault Agent would write. On a terminal everything that comes from the store is\n" +
 			"masked unless --reveal. Elsewhere the command wants to be told what is meant: --raw (or --reveal) prints the text,\n" +
 			"--out writes a file of mode 0600, whole or not at all, --check only looks. A masked text in a pipe would be taken for\n" +

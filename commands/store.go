@@ -20,7 +20,7 @@ import (
 
 func (a *app) storeCommand() *cli.Command {
 	return &cli.Command{
-		Name: "store", Usage: "Manage the embedded store: who reads it, its integrity, its branches", Category: "project",
+		Name: "store", Usage: "Manage the embedded store: readers, integrity, branches", Category: "project",
 		Subcommands: []*cli.Command{
 			{
 				Name: "recipients", Usage: "Say who can read the store",

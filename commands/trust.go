@@ -14,7 +14,7 @@ import (
 
 func (a *app) trustCommand() *cli.Command {
 	return &cli.Command{
-		Name: "trust", Usage: "Allow the commands, URLs and database roles of the project file as it is now", Category: "project",
+		Name: "trust", Usage: "Allow the commands, URLs and roles of the project file", Category: "project",
 		Description: "Commands, URLs and database roles of envctl.yaml are used only after its digest is pinned in your own configuration. A file that\nchanged must be trusted again. --show exits 1 when the file is not trusted.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "show", Usage: "show what would be allowed, and whether it is"},

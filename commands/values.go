@@ -431,7 +431,7 @@ func (a *app) unsetCommand() *cli.Command {
 
 func (a *app) restoreCommand() *cli.Command {
 	return &cli.Command{
-		Name: "restore", Usage: "Put back an earlier value of one variable, or a path that was deleted", ArgsUsage: "[KEY]", Category: "values",
+		Name: "restore", Usage: "Put back an earlier value, or a path that was deleted", ArgsUsage: "[KEY]", Category: "values",
 		Description: "With KEY, writes the value that the variable had before, or in --version N, as a new version.\n\n" +
 			"Without KEY, brings back the path's newest version, or --version N, after a soft delete (envctl env delete, vault kv\n" +
 			"delete): the same version, all of its variables. What is destroyed stays so.",

@@ -15,7 +15,7 @@ import (
 
 func (a *app) varsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "vars", Usage: "List every variable of the project, with what declares it and where its value comes from", Category: "questions",
+		Name: "vars", Usage: "List every variable: what declares it, where its value is from", Category: "questions",
 		Description: "Read from the declared layers alone; --live asks the stores which of the keys they hold. --format md is the\n" +
 			"reference page of the project; --check FILE exits with 1 when the page is stale, or when a name is no variable's.",
 		Flags: []cli.Flag{

@@ -16,6 +16,7 @@ import (
 
 	"envctl/commands"
 	"envctl/internal/config"
+	"envctl/internal/ui"
 )
 
 func main() {
@@ -64,8 +65,11 @@ func help() []byte {
 	tree.Setup()
 	var b bytes.Buffer
 	cli.HelpPrinterCustom(&b, helpTemplate, tree, nil)
-	return b.Bytes()
+	return []byte(ui.Fold(b.String(), helpWidth))
 }
+
+// helpWidth is a terminal's that nobody has made wider.
+const helpWidth = 80
 
 const helpTemplate = `{{.Name}} - {{.Usage}}
 
@@ -74,11 +78,12 @@ usage: envctl [flags] COMMAND [arguments]
 {{.Name}}{{end}}
 {{range .VisibleCommands}}  {{join .Names ", " | printf "%-14s"}} {{.Usage}}
 {{end}}{{end}}
-flags of every command (anywhere on the line; --x as ENVCTL_X where it is no consent)
+flags of every command (anywhere; --x as ENVCTL_X where it is no consent)
 {{range .VisibleFlags}}  {{.}}
 {{end}}
-exit: 0 done · 1 the answer is no · 2 usage or refused · 3 file invalid · 4 not permitted
-      5 not found · 6 conflict · 7 unavailable · 8 stopped part-way · 130 interrupted
+exit: 0 done · 1 the answer is no · 2 usage or refused · 3 file invalid
+      4 not permitted · 5 not found · 6 conflict · 7 unavailable
+      8 stopped part-way · 130 interrupted
 
 start: envctl demo   or, in a project:   envctl init
 `
