@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -32,7 +33,8 @@ func Toned(t Tone, s string) Cell { return Cell{Text: s, Tone: t} }
 
 // Table writes rows under a header on a terminal, and as tab-separated lines
 // without a header elsewhere. A last column without a header holds remarks: on
-// a terminal that is too narrow for them they stand below their row.
+// a terminal that is too narrow for them they stand below their row. Where what is
+// left is too wide too, its widest column comes last: that is what breaks.
 func (u *UI) Table(header []string, rows [][]Cell) error {
 	if !u.OutTTY {
 		for _, r := range rows {
@@ -47,6 +49,19 @@ func (u *UI) Table(header []string, rows [][]Cell) error {
 	remarks := u.below(header, rows)
 	if remarks != nil {
 		header = header[:len(header)-1]
+	}
+	if widths := u.widths(header, rows); len(header) > 1 && sum(widths) > u.Width()+gap {
+		widest := 1
+		for i := range widths {
+			if i > widest && widths[i] > widths[widest] {
+				widest = i
+			}
+		}
+		rows = slices.Clone(rows)
+		for i, r := range rows {
+			rows[i] = last(r[:len(header)], widest)
+		}
+		header = last(header, widest)
 	}
 	var buf bytes.Buffer
 	if err := u.align(&buf, header, rows); err != nil {
@@ -64,26 +79,45 @@ func (u *UI) Table(header []string, rows [][]Cell) error {
 // below returns the remarks that must stand below their rows, nil when all fit
 // beside them.
 func (u *UI) below(header []string, rows [][]Cell) []string {
-	last := len(header) - 1
-	if last < 1 || header[last] != "" {
+	end := len(header) - 1
+	if end < 1 || header[end] != "" {
 		return nil
 	}
-	width := make([]int, len(header))
+	if sum(u.widths(header, rows)) <= u.Width()+gap {
+		return nil
+	}
 	remarks := make([]string, len(rows))
 	for i, r := range rows {
-		for j, c := range r {
-			width[j] = max(width[j], utf8.RuneCountInString(c.Text)+2)
-		}
-		remarks[i] = escape(r[last].Text, "")
-	}
-	total := 0
-	for j, w := range width {
-		total += max(w, len(header[j])+2)
-	}
-	if total <= u.Width()+2 {
-		return nil
+		remarks[i] = escape(r[end].Text, "")
 	}
 	return remarks
+}
+
+// gap is between columns.
+const gap = 2
+
+// widths returns the columns' widths, the gaps behind them included.
+func (u *UI) widths(header []string, rows [][]Cell) []int {
+	all := make([]int, len(header))
+	for j, h := range header {
+		all[j] = len(h) + gap
+		for _, r := range rows {
+			all[j] = max(all[j], utf8.RuneCountInString(escape(r[j].Text, ""))+gap)
+		}
+	}
+	return all
+}
+
+func sum(all []int) (total int) {
+	for _, n := range all {
+		total += n
+	}
+	return total
+}
+
+// last returns all with the i-th at the end.
+func last[T any](all []T, i int) []T {
+	return slices.Concat(all[:i], all[i+1:], all[i:i+1])
 }
 
 // align writes the columns named by header, left-aligned, without borders.

@@ -42,3 +42,23 @@ func TestTable(t *testing.T) {
 		}
 	}
 }
+
+func TestNarrowTable(t *testing.T) {
+	t.Parallel()
+	header := []string{"WHERE", "LOCATION", "STATE", ""}
+	rows := [][]Cell{{C("store"), C("a/long/path"), C("set"), C("version 2")}, {C("code"), C("b"), C("declared"), C("")}}
+	for columns, want := range map[int]string{
+		40: "WHERE  LOCATION     STATE\nstore  a/long/path  set       version 2\ncode   b            declared\n",
+		30: "WHERE  LOCATION     STATE\nstore  a/long/path  set\n  version 2\ncode   b            declared\n",
+		25: "WHERE  STATE     LOCATION\nstore  set       a/long/path\n  version 2\ncode   declared  b\n",
+	} {
+		var out strings.Builder
+		u := UI{Out: &out, OutTTY: true, Columns: columns}
+		if err := u.Table(header, rows); err != nil || out.String() != want {
+			t.Errorf("%d columns: %v\n%s", columns, err, &out)
+		}
+	}
+	if rows[0][1].Text != "a/long/path" {
+		t.Error("the caller's rows were changed")
+	}
+}
