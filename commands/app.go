@@ -281,8 +281,17 @@ func (a *app) reading(minArgs, maxArgs int, run func(ctx context.Context, c *cli
 		if listen := a.Listen; listen != nil && !a.ui.CanAsk() && c.String("out") == "" {
 			a.Listen = func() { time.AfterFunc(unheard, listen) }
 		}
-		return a.action(minArgs, maxArgs, run)(c)
+		return a.asking(minArgs, maxArgs, run)(c)
 	}
+}
+
+// asking is action for a command that may have to wait for what it asks before it has
+// anything to say: on a terminal it says that.
+func (a *app) asking(minArgs, maxArgs int, run func(ctx context.Context, c *cli.Context) error) cli.ActionFunc {
+	return a.action(minArgs, maxArgs, func(ctx context.Context, c *cli.Context) error {
+		defer a.ui.Waiting(a.command + ": waiting for answers (Ctrl-C stops)")()
+		return run(ctx, c)
+	})
 }
 
 func argumentCount(n, lo int, usage string) string {

@@ -20,7 +20,7 @@ func (a *app) deployCommand() *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Usage: "Bring values into the running processes, and read them back", ArgsUsage: "[COMPONENT]", Category: "playbooks",
 		Flags: []cli.Flag{a.reportFlag()},
-		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.asking(0, 1, func(ctx context.Context, c *cli.Context) error {
 			w, err := a.open()
 			if err != nil {
 				return err
@@ -74,7 +74,7 @@ func (a *app) statusCommand() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "Show what runs, and whether it holds what the store says", ArgsUsage: "[COMPONENT]", Category: "playbooks",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "all-envs", Usage: "every environment of the file"}},
-		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.asking(0, 1, func(ctx context.Context, c *cli.Context) error {
 			return a.status(ctx, c.Args().First(), c.Bool("all-envs"))
 		}),
 	}

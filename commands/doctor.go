@@ -32,7 +32,7 @@ type finding struct {
 func (a *app) doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name: "doctor", Usage: "Say what works on this machine, what does not, and why", Category: "this program",
-		Action: a.action(0, 0, func(ctx context.Context, _ *cli.Context) error { return a.doctor(ctx) }),
+		Action: a.asking(0, 0, func(ctx context.Context, _ *cli.Context) error { return a.doctor(ctx) }),
 	}
 }
 

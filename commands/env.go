@@ -25,7 +25,7 @@ func (a *app) envCommand() *cli.Command {
 			{
 				Name: "list", Usage: "List the project's environments",
 				Flags: []cli.Flag{&cli.BoolFlag{Name: "expired", Usage: "ask the stores for ephemeral ones whose time is over"}},
-				Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
+				Action: a.asking(0, 0, func(ctx context.Context, c *cli.Context) error {
 					if c.Bool("expired") {
 						return a.envExpired(ctx)
 					}
@@ -61,11 +61,11 @@ func (a *app) envCommand() *cli.Command {
 			},
 			{
 				Name: "show", Usage: "Show one environment: store, versions, what is missing, names", ArgsUsage: "NAME",
-				Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error { return a.envShow(ctx, c.Args().First()) }),
+				Action: a.asking(1, 1, func(ctx context.Context, c *cli.Context) error { return a.envShow(ctx, c.Args().First()) }),
 			},
 			{
 				Name: "diff", Usage: "Compare two environments or versions, key by key", ArgsUsage: "A B", Flags: diffFlags(),
-				Action: a.action(2, 2, func(ctx context.Context, c *cli.Context) error {
+				Action: a.asking(2, 2, func(ctx context.Context, c *cli.Context) error {
 					return a.diff(ctx, c.Args().Get(0), c.Args().Get(1), c.Bool("all"), c.Bool("reveal"), c.Bool("exit-code"))
 				}),
 			},

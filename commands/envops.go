@@ -28,7 +28,7 @@ func (a *app) envOperations() []*cli.Command {
 				&cli.StringFlag{Name: "only", Usage: "the `KEYS`, separated by commas or spaces"},
 				a.reportFlag(),
 			},
-			Action: a.action(2, -1, a.envPromote),
+			Action: a.asking(2, -1, a.envPromote),
 		},
 		{
 			Name: "delete", Usage: "Delete an environment: containers, paths, ports, entry", ArgsUsage: "NAME",
@@ -39,7 +39,7 @@ func (a *app) envOperations() []*cli.Command {
 				a.reportFlag(),
 				&cli.BoolFlag{Name: "with-policy", Usage: "its policies and every credential of theirs too, with the token in VAULT_ROOT_TOKEN"},
 			},
-			Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
+			Action: a.asking(1, 1, func(ctx context.Context, c *cli.Context) error {
 				return a.envDelete(ctx, playbooks.Deletion{
 					Name: c.Args().First(), Destroy: c.Bool("destroy"), KeepContainers: c.Bool("keep-containers"), WithPolicy: c.Bool("with-policy"),
 				})
@@ -54,7 +54,7 @@ func (a *app) envOperations() []*cli.Command {
 				&cli.StringFlag{Name: "open", Usage: "the `NUMBERS` of the open pull requests, separated by commas, or none"},
 				a.reportFlag(),
 			},
-			Action: a.action(0, 0, a.envSweep),
+			Action: a.asking(0, 0, a.envSweep),
 		},
 	}
 }

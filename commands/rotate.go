@@ -26,7 +26,7 @@ func (a *app) rotateCommand() *cli.Command {
 			&cli.IntFlag{Name: "parallel", Usage: "with --all or --due: work on `N` paths at a time", Value: 8},
 			a.reportFlag(),
 		},
-		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.asking(0, 1, func(ctx context.Context, c *cli.Context) error {
 			many := c.Bool("all") || c.Bool("due")
 			switch {
 			case many && (c.NArg() > 0 || c.Bool("finish")):

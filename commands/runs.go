@@ -115,7 +115,7 @@ func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: "RUN", Category: "playbooks",
 		Flags: []cli.Flag{a.reportFlag()},
-		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.asking(1, 1, func(ctx context.Context, c *cli.Context) error {
 			id := c.Args().First()
 			record, err := a.journal().Load(id)
 			if err != nil {

@@ -411,7 +411,7 @@ func (a *app) unsetCommand() *cli.Command {
 	return &cli.Command{
 		Name: "unset", Usage: "Remove one variable; restore brings it back", ArgsUsage: "KEY", Category: "values",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"}, a.reportFlag()},
-		Action: a.action(1, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.asking(1, 1, func(ctx context.Context, c *cli.Context) error {
 			key := c.Args().First()
 			w, t, err := a.knownTarget(ctx, key, a.writeEnv, false)
 			if err != nil {
@@ -436,7 +436,7 @@ func (a *app) restoreCommand() *cli.Command {
 			"Without KEY, brings back the path's newest version, or --version N, after a soft delete (envctl env delete, vault kv\n" +
 			"delete): the same version, all of its variables. What is destroyed stays so.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "deploy", Usage: "deploy and verify afterwards"}, a.reportFlag(), versionFlag()},
-		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
+		Action: a.asking(0, 1, func(ctx context.Context, c *cli.Context) error {
 			key := c.Args().First()
 			if key == "" {
 				return a.revive(ctx, providers.Version(c.Int("version")), c.Bool("deploy"))
@@ -487,7 +487,7 @@ func (a *app) rollbackCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rollback", Usage: "Make a path equal to one of its earlier versions", Category: "values",
 		Flags: []cli.Flag{a.reportFlag(), &cli.IntFlag{Name: "to", Usage: "the version `N`"}},
-		Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
+		Action: a.asking(0, 0, func(ctx context.Context, c *cli.Context) error {
 			if !c.IsSet("to") {
 				return fault.New(fault.Usage, "rollback", "the version to go back to is not named", "name it with --to; envctl history KEY shows the versions")
 			}

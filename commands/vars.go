@@ -23,7 +23,7 @@ func (a *app) varsCommand() *cli.Command {
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT`: table, md or json", Value: "table"},
 			&cli.BoolFlag{Name: "live", Usage: "ask the stores: a column per environment"},
 		},
-		Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
+		Action: a.asking(0, 0, func(ctx context.Context, c *cli.Context) error {
 			return a.vars(ctx, c.String("format"), c.String("check"), c.Bool("live"))
 		}),
 	}

@@ -28,6 +28,7 @@ type Prompter interface {
 // Ask returns the prompter that fits: the scripted one of a test, a real one
 // where standard input and error are terminals, one that refuses elsewhere.
 func (u *UI) Ask() Prompter {
+	u.settle()
 	errFile, ok := u.Err.(*os.File)
 	switch {
 	case u.Prompter != nil:

@@ -31,6 +31,7 @@ type UI struct {
 	Warned                func(text string) // also hears each warning; nil: nobody
 
 	warnings []string // under --json
+	waiting  *waiting
 }
 
 // New returns the UI of a process's own streams.
@@ -44,10 +45,14 @@ func New(in, out, err *os.File) *UI {
 // answer that was cut off must not end as if it had been given.
 type Output struct {
 	*os.File
-	err error
+	err    error
+	before func() // the first word; nil: nothing
 }
 
 func (o *Output) Write(p []byte) (int, error) {
+	if o.before != nil {
+		o.before()
+	}
 	n, err := o.File.Write(p)
 	if err != nil && o.err == nil {
 		o.err = err
@@ -101,6 +106,7 @@ func (u *UI) Lead(t Tone, word, format string, args ...any) {
 // Nothing under --json, where the document says it.
 func (u *UI) Note(format string, args ...any) {
 	if !u.JSON {
+		u.settle()
 		fmt.Fprintln(u.Err, Clean(fmt.Sprintf(format, args...)))
 	}
 }
@@ -111,6 +117,7 @@ func (u *UI) Warn(format string, args ...any) {
 		u.warnings = append(u.warnings, Clean(fmt.Sprintf(format, args...)))
 		return
 	}
+	u.settle()
 	fmt.Fprintln(u.Err, "envctl: warning: "+Clean(fmt.Sprintf(format, args...)))
 	if u.Warned != nil {
 		u.Warned(fmt.Sprintf(format, args...))
@@ -124,6 +131,7 @@ func (u *UI) Warnings() []string { return u.warnings }
 // Debug writes a line when --verbose was given at least level times.
 func (u *UI) Debug(level int, format string, args ...any) {
 	if u.Verbose >= level && !u.JSON {
+		u.settle()
 		fmt.Fprintln(u.Err, "envctl: "+Clean(fmt.Sprintf(format, args...)))
 	}
 }
@@ -223,6 +231,7 @@ func (u *UI) Progress(text string) {
 	if !u.ErrTTY || u.JSON {
 		return
 	}
+	u.settle()
 	if len(text) > u.Width()-1 {
 		text = text[:u.Width()-1]
 	}
