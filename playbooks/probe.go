@@ -219,8 +219,9 @@ func (p *probing) random() (bearer, error) {
 }
 
 // beforeStep refuses a rotation that the probe could not prove: one that does not
-// accept the key in use, or that accepts any.
-func (p *probing) beforeStep(current secret.Value) plan.Step {
+// accept the key in use, or that accepts any. refused is what to do about a key that
+// the application does not accept, "" where that can only be the recipe's fault.
+func (p *probing) beforeStep(current secret.Value, refused string) plan.Step {
 	op := "prove the rotation of " + p.r.Recipe.Variable
 	return plan.Step{
 		ID: "probe", Title: "try the probe", Risk: plan.Reads,
@@ -242,6 +243,8 @@ func (p *probing) beforeStep(current secret.Value) plan.Step {
 				return nil, fault.Wrap(bad.err, fault.KindOf(bad.err), op, "let the application run, or correct the recipe's probe"+trust)
 			case bad.status >= 500:
 				return nil, fault.New(fault.Unavailable, op, text, "look with envctl status"+p.t.on())
+			case bad.accepted && p.refused(bad.status) && refused != "":
+				return nil, fault.New(fault.Refused, op, text, refused+trust)
 			case bad.accepted && p.refused(bad.status):
 				return nil, fault.New(fault.Refused, op, text+": the probe cannot tell whether a rotation works", "correct header, scheme and claims of the recipe's probe"+trust)
 			case !bad.accepted && p.accepted(bad.status):

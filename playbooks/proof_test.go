@@ -500,3 +500,43 @@ func TestUndoOfARotationWhoseRecipeIsGone(t *testing.T) {
 		t.Error(ring)
 	}
 }
+
+// Where nothing is deployed, a key is retired or moved on only once the application is
+// seen to have the one in the store: a second rotation would otherwise take from it the
+// only key that it has.
+func TestProbeWhereNothingIsDeployed(t *testing.T) {
+	t.Parallel()
+	l, err := newLab(t.TempDir(), "version: 1\nproject: ledger\nenvironments: {bare: {deploy: {kind: none}}}\ncomponents:\n  app:\n"+
+		"    rotate: {jwt: {variable: SECRET_KEY, previous: SECRET_KEY_PREVIOUS, overlap: 24h, probe: {urls: {bare: 'https://x.example/api'}, claims: {sub: envctl}}}}\n")
+	must(t, err)
+	must(t, l.start("bare", "SECRET_KEY", "old"))
+	knows := true // the application, the key in the store
+	l.app.answer = func(providers.Question) (int, error) {
+		if knows && len(l.app.asked)%2 == 1 {
+			return 200, nil
+		}
+		return 401, nil
+	}
+	res, err := l.rotate("bare", "jwt")
+	must(t, err)
+	if said := receipt(res, "probe"); said["old"] != "200" || said["random"] != "401" || receipt(res, "prove") != nil {
+		t.Fatal(said)
+	}
+	l.clock.move(25 * time.Hour)
+	knows = false
+	before := l.version("bare")
+	_, err = l.rotate("bare", "jwt")
+	wantKind(t, err, fault.Refused, "a token of the key in use is refused (401)")
+	finish, err := l.Finish(context.Background(), l.target("bare"), l.rotation("jwt"))
+	must(t, err)
+	_, err = l.eng.Run(context.Background(), finish)
+	wantKind(t, err, fault.Refused, "a token of the key in use is refused (401)")
+	if !strings.HasPrefix(fault.HintOf(err), "bring the keys of the store to the application") || l.version("bare") != before {
+		t.Fatal(fault.HintOf(err), l.version("bare"))
+	}
+	l.app.asked, knows = nil, true
+	finish, err = l.Finish(context.Background(), l.target("bare"), l.rotation("jwt"))
+	must(t, err)
+	_, err = l.eng.Run(context.Background(), finish)
+	must(t, err)
+}

@@ -378,7 +378,11 @@ func (ro rotating) extendJWT(p *plan.Plan, d rollouts) error {
 func (ro rotating) proving(p *plan.Plan, d rollouts, then string, who func(before, after providers.Bundle) []bearer) {
 	probe, why := ro.w.probing(ro.t, ro.r)
 	if probe != nil && len(d.after) == 0 {
-		probe, why = nil, "nothing is deployed here, so the application has the keys only later"
+		// The application has the keys only later. That it has the one in use is known
+		// before that one is retired, or moved on: another it may not have yet.
+		p.Facts = append(p.Facts, plan.Fact{Label: "probe", Text: probe.shown() + ": first, a token of the key in use is accepted and one of a random key is not; nothing is asked at the end, since nothing is deployed here"})
+		ro.insert(p, d, probe.beforeStep(ro.cur.Values[ro.r.Recipe.Variable], "bring the keys of the store to the application, or correct the recipe's probe"))
+		return
 	}
 	if probe == nil {
 		if why != "" {
@@ -389,7 +393,7 @@ func (ro rotating) proving(p *plan.Plan, d rollouts, then string, who func(befor
 	p.Facts = append(p.Facts,
 		plan.Fact{Label: "probe", Text: probe.shown() + ": first, a token of the key in use is accepted and one of a random key is not"},
 		plan.Fact{Label: "prove", Text: "at the end, " + then})
-	ro.insert(p, d, probe.beforeStep(ro.cur.Values[ro.r.Recipe.Variable]), probe.proveStep(d.services, func(ctx context.Context) ([]bearer, string, error) {
+	ro.insert(p, d, probe.beforeStep(ro.cur.Values[ro.r.Recipe.Variable], ""), probe.proveStep(d.services, func(ctx context.Context) ([]bearer, string, error) {
 		before, after, err := ro.written(ctx, d.wrote)
 		if err != nil {
 			return nil, "", err
