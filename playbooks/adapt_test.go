@@ -75,6 +75,13 @@ func TestPreviewBorrows(t *testing.T) {
 	r, err := l.Render(context.Background(), l.store, l.target("pr-47"), nil)
 	must(t, err)
 	same(t, "its process", clear(r.Variables), map[string]string{"SECRET_KEY": "canary-secret", "BUCKET": "ledger-pr-47", "REGION": "eu", "ENVIRONMENT": "pr-47", "LOG": "info"})
+	diff, err := l.Diff(context.Background(), playbooks.Side{Target: l.target("staging")}, playbooks.Side{Target: l.target("pr-47")})
+	must(t, err)
+	states := map[string]string{}
+	for _, d := range diff {
+		states[d.Key] = d.State
+	}
+	same(t, "the difference", states, map[string]string{"SECRET_KEY": "same", "BUCKET": "changed", "REGION": "same", "ENVIRONMENT": "changed", "LOG": "same"})
 	if again, err := l.CreateEnv(context.Background(), playbooks.Creation{Name: "pr-47"}); err != nil || len(again.Steps) != 0 {
 		t.Errorf("a second time: %v %v", again.Steps, err)
 	}

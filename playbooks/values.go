@@ -191,7 +191,12 @@ func (w *World) Diff(ctx context.Context, left, right Side) ([]Difference, error
 		if err != nil {
 			return nil, err
 		}
-		b, err := store.Read(ctx, w.Path(s.Target), s.Version)
+		var b providers.Bundle
+		if s.Version == providers.Latest { // as its services see it: with what it borrows
+			b, err = w.readWithBase(ctx, store, s.Target, w.Path(s.Target), s.Version)
+		} else {
+			b, err = store.Read(ctx, w.Path(s.Target), s.Version)
+		}
 		if err != nil && !fault.Is(err, fault.NotFound) {
 			return nil, w.hintMissing(err, s.Target)
 		}
