@@ -10,22 +10,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"envctl/internal/fault"
-	"envctl/internal/secret"
 	"envctl/providers"
 	"envctl/providers/internal/dial"
 )
 
 // Config says where a server is and who administers it.
-type Config struct {
-	URL      string // postgres://ADMIN@host:5432/database; without ADMIN, a role changes its own password
-	Password secret.Value
-	CACert   string
-	Timeout  time.Duration
-	Resolve  func(ctx context.Context, ref string) (secret.Value, error)
-}
+type Config = dial.Config
 
 // Server is a PostgreSQL server's roles.
 type Server struct {
@@ -37,11 +29,10 @@ type Server struct {
 // Open reads the configuration; it connects when first used.
 func Open(c Config) (*Server, error) {
 	const op = "connect to postgres"
-	d, err := dial.Parse(op, c.URL, []string{"postgres", "postgresql"}, "5432")
+	d, err := dial.Parse(op, c, []string{"postgres", "postgresql"}, "5432")
 	if err != nil {
 		return nil, err
 	}
-	d.Password, d.CACert, d.Timeout, d.Resolve = c.Password, c.CACert, c.Timeout, c.Resolve
 	s := &Server{server: d, database: strings.Trim(d.URL.Path, "/"), tls: !d.Loopback()}
 	if s.database == "" {
 		s.database = "postgres"
@@ -92,21 +83,7 @@ func (s *Server) Login(ctx context.Context, l providers.Login) error {
 
 // as logs in as someone who may change roles.
 func (s *Server) as(ctx context.Context, op string, as providers.Login) (*session, error) {
-	if as.Role != "" {
-		return s.login(ctx, op, as)
-	}
-	if s.Administrator() == "" {
-		return nil, fault.New(fault.Refused, op, "no administrator is configured", adminHint)
-	}
-	password, err := s.server.Secret(ctx, op)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.login(ctx, op, providers.Login{Role: s.server.Admin, Password: password})
-	if fault.Is(err, fault.Denied) {
-		err = fault.New(fault.Denied, op, "the server refuses the administrator's password ("+s.server.Admin+")", "put the right one beside url in your config.yaml, or into ENVCTL_DATABASE_PASSWORD")
-	}
-	return c, err
+	return dial.As(ctx, s.server, op, as, adminHint, s.login)
 }
 
 const adminHint = "name an administrator in your config.yaml: databases: {PROJECT/ENVIRONMENT/COMPONENT: {url: \"postgres://ADMIN@HOST:5432/DATABASE\", password: \"op://…\"}}"

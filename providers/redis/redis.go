@@ -11,22 +11,14 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"envctl/internal/fault"
-	"envctl/internal/secret"
 	"envctl/providers"
 	"envctl/providers/internal/dial"
 )
 
 // Config says where a server is and who administers it.
-type Config struct {
-	URL      string // redis://ADMIN@host:6379, rediss:// for TLS; without ADMIN, a user acts for itself
-	Password secret.Value
-	CACert   string
-	Timeout  time.Duration
-	Resolve  func(ctx context.Context, ref string) (secret.Value, error)
-}
+type Config = dial.Config
 
 // Server is a Redis server's users.
 type Server struct {
@@ -37,11 +29,10 @@ type Server struct {
 // Open reads the configuration; it connects when first used.
 func Open(c Config) (*Server, error) {
 	const op = "connect to redis"
-	d, err := dial.Parse(op, c.URL, []string{"redis", "rediss"}, "6379")
+	d, err := dial.Parse(op, c, []string{"redis", "rediss"}, "6379")
 	if err != nil {
 		return nil, err
 	}
-	d.Password, d.CACert, d.Timeout, d.Resolve = c.Password, c.CACert, c.Timeout, c.Resolve
 	s := &Server{server: d, tls: d.URL.Scheme == "rediss"}
 	switch {
 	case !s.tls && !d.Loopback():
@@ -123,31 +114,19 @@ func (s *Server) explain(ctx context.Context, op string, err error) error {
 	case no.says("unknown command"), no.says("unknown subcommand"), no.says("wrong number of arguments"):
 		return fault.New(fault.Refused, op, "the server knows no users with passwords of their own: they came with Redis 6", "upgrade it; until then change requirepass and the store by hand, in one go")
 	case no.code() == "NOPERM":
-		return fault.New(fault.Denied, op, "not permitted", "name an administrator in your config.yaml: databases: {PROJECT/ENVIRONMENT/COMPONENT: {url: \"redis://ADMIN@HOST:6379\", password: \"op://…\"}}")
+		return fault.New(fault.Denied, op, "not permitted", adminHint)
 	case no.code() == "LOADING", no.code() == "BUSY", no.code() == "MASTERDOWN":
 		return fault.New(fault.Unavailable, op, no.Error(), "run the command again")
 	}
 	return fault.New(fault.Refused, op, no.Error(), "look at the server's log")
 }
 
-// as logs in as someone who may change users.
+// as logs in as someone who may change roles.
 func (s *Server) as(ctx context.Context, op string, as providers.Login) (*conn, error) {
-	if as.Role != "" {
-		return s.login(ctx, op, as)
-	}
-	if s.Administrator() == "" {
-		return nil, fault.New(fault.Refused, op, "no administrator is configured", "")
-	}
-	password, err := s.server.Secret(ctx, op)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.login(ctx, op, providers.Login{Role: s.server.Admin, Password: password})
-	if fault.Is(err, fault.Denied) {
-		err = fault.New(fault.Denied, op, "the server refuses the administrator's password ("+s.server.Admin+")", "put the right one beside url in your config.yaml, or into ENVCTL_DATABASE_PASSWORD")
-	}
-	return c, err
+	return dial.As(ctx, s.server, op, as, adminHint, s.login)
 }
+
+const adminHint = "name an administrator in your config.yaml: databases: {PROJECT/ENVIRONMENT/COMPONENT: {url: \"redis://ADMIN@HOST:6379\", password: \"op://…\"}}"
 
 // Role looks a user up. What users may do is not compared: they never take turns.
 func (s *Server) Role(ctx context.Context, as providers.Login, role string) (providers.Role, error) {

@@ -15,16 +15,15 @@ import (
 
 	"envctl/internal/fault"
 	"envctl/internal/secret"
+	"envctl/providers"
 )
 
 // Timeout is how long one conversation with a server may take.
 const Timeout = 10 * time.Second
 
-// Server is where a database server is, and its administrator.
-type Server struct {
-	URL      *url.URL
-	Address  string // host:port
-	Admin    string // "" for none
+// Config says where a server is and who administers it.
+type Config struct {
+	URL      string // SCHEME://ADMIN@host:port; without ADMIN, a role acts for itself
 	Password secret.Value
 	CACert   string        // a PEM file, "" for the system's own
 	Timeout  time.Duration // 0: Timeout
@@ -32,10 +31,18 @@ type Server struct {
 	Resolve func(ctx context.Context, ref string) (secret.Value, error)
 }
 
+// Server is where a database server is, and its administrator.
+type Server struct {
+	Config
+	URL     *url.URL
+	Address string // host:port
+	Admin   string // "" for none
+}
+
 // Parse reads an address of one of the schemes. The password stands beside it:
 // an address is shown.
-func Parse(op, address string, schemes []string, port string) (Server, error) {
-	hint := "write databases: {PROJECT/ENVIRONMENT/COMPONENT: {url: \"" + schemes[0] + "://ADMIN@HOST:" + port + "\", password: \"op://…\"}} in your config.yaml"
+func Parse(op string, c Config, schemes []string, port string) (Server, error) {
+	address, hint := c.URL, "write databases: {PROJECT/ENVIRONMENT/COMPONENT: {url: \""+schemes[0]+"://ADMIN@HOST:"+port+"\", password: \"op://…\"}} in your config.yaml"
 	u, err := url.Parse(address)
 	if err != nil { // its text would repeat what may hold a password
 		return Server{}, fault.New(fault.Usage, op, "the server's address is not an address", hint)
@@ -50,7 +57,7 @@ func Parse(op, address string, schemes []string, port string) (Server, error) {
 	if _, has := u.User.Password(); has {
 		return Server{}, fault.New(fault.Refused, op, "the server's address holds a password", "take it out of the address: password: \"op://…\" stands beside url")
 	}
-	s := Server{URL: u, Admin: u.User.Username(), Address: net.JoinHostPort(u.Hostname(), port)}
+	s := Server{Config: c, URL: u, Admin: u.User.Username(), Address: net.JoinHostPort(u.Hostname(), port)}
 	if p := u.Port(); p != "" {
 		s.Address = net.JoinHostPort(u.Hostname(), p)
 	}
@@ -78,6 +85,27 @@ func (s Server) Secret(ctx context.Context, op string) (secret.Value, error) {
 	}
 	got, err := s.Resolve(ctx, ref)
 	return got, fault.Wrap(err, fault.KindOf(err), op, fault.HintOf(err))
+}
+
+// As logs in as someone who may change roles: as, or the administrator where that is
+// nobody. hint is what to do where there is no administrator.
+func As[C any](ctx context.Context, s Server, op string, as providers.Login, hint string, login func(context.Context, string, providers.Login) (C, error)) (C, error) {
+	var none C
+	if as.Role != "" {
+		return login(ctx, op, as)
+	}
+	if s.Admin == "" {
+		return none, fault.New(fault.Refused, op, "no administrator is configured", hint)
+	}
+	password, err := s.Secret(ctx, op)
+	if err != nil {
+		return none, err
+	}
+	c, err := login(ctx, op, providers.Login{Role: s.Admin, Password: password})
+	if fault.Is(err, fault.Denied) {
+		err = fault.New(fault.Denied, op, "the server refuses the administrator's password ("+s.Admin+")", "put the right one beside url in your config.yaml, or into ENVCTL_DATABASE_PASSWORD")
+	}
+	return c, err
 }
 
 // Within gives a conversation its time.
