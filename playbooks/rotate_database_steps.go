@@ -107,6 +107,19 @@ func (d *roleChange) accessStep() plan.Step {
 	}
 }
 
+// ready returns the logins of a rotation that may go on: the new one is what the store
+// holds, and the file that names the role is trusted.
+func (d *roleChange) ready(ctx context.Context, s pair) (old, fresh providers.Login, err error) {
+	old, fresh, err = d.logins(ctx, s)
+	if err == nil {
+		err = d.inForce(ctx, fresh)
+	}
+	if err == nil {
+		err = d.trusted()
+	}
+	return old, fresh, err
+}
+
 // roleStep gives the role the password that the store holds.
 func (d *roleChange) roleStep() plan.Step {
 	return plan.Step{
@@ -116,13 +129,7 @@ func (d *roleChange) roleStep() plan.Step {
 			if err != nil {
 				return nil, err
 			}
-			old, fresh, err := d.logins(ctx, s)
-			if err == nil {
-				err = d.inForce(ctx, fresh)
-			}
-			if err == nil {
-				err = d.trusted()
-			}
+			old, fresh, err := d.ready(ctx, s)
 			if err != nil {
 				return nil, err
 			}
@@ -297,13 +304,7 @@ func (d *roleChange) endStep(of func(*plan.Page) (pair, error), keep func(*plan.
 			if err != nil {
 				return nil, err
 			}
-			old, fresh, err := d.logins(ctx, s)
-			if err == nil {
-				err = d.inForce(ctx, fresh)
-			}
-			if err == nil {
-				err = d.trusted()
-			}
+			old, fresh, err := d.ready(ctx, s)
 			if err != nil {
 				return nil, err
 			}
