@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -188,7 +189,7 @@ func (a *app) list(ctx context.Context, allEnvs, reveal bool) error {
 	}
 	for _, p := range doc.Paths {
 		if p.State != "set" {
-			a.ui.Note("%s  %s", p.Path, p.Message)
+			a.ui.Note("%s  %s", p.Path, strings.TrimPrefix(p.Message, "read "+p.Path+": "))
 		} else if !allEnvs && a.ui.OutTTY {
 			a.ui.Print("%s  version %d", p.Path, p.Version)
 		}
@@ -201,7 +202,11 @@ func (a *app) list(ctx context.Context, allEnvs, reveal bool) error {
 	for _, k := range doc.Keys {
 		rows = append(rows, []ui.Cell{ui.C("%s", k.Key), ui.C("%s", valueOrMark(k, reveal)), ui.C("%s", k.Component)})
 	}
-	return errors.Join(a.ui.Table([]string{"KEY", "FINGERPRINT", "COMPONENT"}, rows), unread)
+	err = a.ui.Table([]string{"KEY", "FINGERPRINT", "COMPONENT"}, rows)
+	if e, eerr := w.Project.Environment(names[0]); eerr == nil && e.Base != "" {
+		a.ui.Note("what it lacks is borrowed: envctl list --env %s", e.Base)
+	}
+	return errors.Join(err, unread)
 }
 
 func listColumns(names []string) []string {
