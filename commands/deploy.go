@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -19,7 +20,8 @@ import (
 func (a *app) deployCommand() *cli.Command {
 	return &cli.Command{
 		Name: "deploy", Usage: "Bring values into the running processes, and read them back", ArgsUsage: "[COMPONENT]", Category: "playbooks",
-		Flags: []cli.Flag{a.reportFlag()},
+		Description: deployDescription,
+		Flags:       []cli.Flag{a.reportFlag()},
 		Action: a.asking(0, 1, func(ctx context.Context, c *cli.Context) error {
 			w, err := a.open()
 			if err != nil {
@@ -41,6 +43,21 @@ func (a *app) deployCommand() *cli.Command {
 		}),
 	}
 }
+
+const deployDescription = `With deploy: {kind: compose} a service of several replicas (deploy.replicas or scale in the compose file) is
+rolled: a new container starts beside the old ones, and when it is healthy an old one is stopped and removed,
+until all are new. deploy.update_config.parallelism in the compose file makes it several at a time. Where the
+service's fixed host ports have no room for one more, or update_config says order: stop-first, the old one goes
+first and the others serve meanwhile. A service of one replica is recreated, with an interruption, unless the
+component lists it in envctl.yaml under rolling: [SERVICE]; its container then has compose's name (SERVICE-2,
+SERVICE-3 …), so let others reach it by its service's name. Services with a volume that has no name or with a
+pre_stop hook are always recreated. --dry-run says how each is replaced.
+
+A new container that does not become healthy ends the roll: it is stopped, the old ones that are left go on, and
+what was replaced is rolled back. Where that cannot be done either, status and trace say half-rolled-out.
+
+Docker itself sends clients to a container as soon as it runs: let the application listen when it is ready, and
+answer what it has taken when it is asked to end, or put a proxy that looks at health in front.`
 
 // componentArgument accepts a component or one of its services as argument.
 func (a *app) componentArgument(ctx context.Context, w *playbooks.World, e config.Environment, arg string) (playbooks.Target, error) {
@@ -124,7 +141,7 @@ func (a *app) status(ctx context.Context, component string, all bool) error {
 				doc.Errors = append(doc.Errors, err.Error())
 			}
 			for _, r := range rows {
-				bad = bad || r.Verdict == "stale" || r.Verdict == "unhealthy" || r.Verdict == "unverified" ||
+				bad = bad || r.Verdict == "stale" || r.Verdict == playbooks.HalfRolledOut || r.Verdict == "unhealthy" || r.Verdict == "unverified" ||
 					(r.Verdict == "absent" && e.Deploy.Kind != config.DeployNone)
 				doc.Services = append(doc.Services, r)
 			}
@@ -140,7 +157,7 @@ func (a *app) status(ctx context.Context, component string, all bool) error {
 	} else {
 		rows := make([][]ui.Cell, 0, len(doc.Services))
 		for _, s := range doc.Services {
-			tone := map[string]ui.Tone{"current": ui.Good, "stale": ui.Bad, "unhealthy": ui.Bad, "absent": ui.Faint}[s.Verdict]
+			tone := map[string]ui.Tone{"current": ui.Good, "stale": ui.Bad, playbooks.HalfRolledOut: ui.Bad, "unhealthy": ui.Bad, "absent": ui.Faint}[s.Verdict]
 			rows = append(rows, []ui.Cell{
 				ui.C("%s", s.Environment), ui.C("%s", s.Service), ui.C("%s", s.Container), ui.C("%s", s.State),
 				ui.C("%s", dash(a.ageOrEmpty(s))), ui.Toned(tone, s.Verdict), ui.C("%s", s.Because),
@@ -148,6 +165,13 @@ func (a *app) status(ctx context.Context, component string, all bool) error {
 		}
 		if err := a.ui.Table([]string{"ENVIRONMENT", "SERVICE", "CONTAINER", "STATE", "STARTED", "VALUES", ""}, rows); err != nil {
 			return err
+		}
+		var fixes []string
+		for _, s := range doc.Services {
+			if s.Fix != "" && !slices.Contains(fixes, s.Fix) {
+				fixes = append(fixes, s.Fix)
+				a.ui.Note("next: %s", s.Fix)
+			}
 		}
 		for _, e := range doc.Errors[min(1, len(doc.Errors)):] {
 			a.ui.Warn("%s", e)

@@ -112,13 +112,13 @@ func (a *app) envPromote(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	if len(p.Steps) == 0 && !a.ui.JSON && !a.globals.dryRun {
-		a.showPlan(p)
+		a.showPlan(ctx, p)
 		a.ui.Print("%s has the same values already, nothing to do", m.To.Name)
 		return nil
 	}
 	if p.Confirm == "" && !a.ui.JSON && !a.globals.dryRun {
 		a.warn(p)
-		a.showPlan(p)
+		a.showPlan(ctx, p)
 	}
 	return a.perform(ctx, w, m.To, p)
 }
@@ -134,17 +134,17 @@ func (a *app) envDelete(ctx context.Context, d playbooks.Deletion) error {
 	}
 	switch {
 	case a.globals.dryRun:
-		return a.dryRun(p)
+		return a.dryRun(ctx, p)
 	case len(p.Steps) == 0 && a.ui.JSON:
 		return a.sayUnchanged(p)
 	case len(p.Steps) == 0:
-		a.showPlan(p)
+		a.showPlan(ctx, p)
 		a.ui.Print("nothing of %s is left to delete", d.Name)
 		return nil
 	case a.asks(p):
 		err = a.consent(ctx, p)
 	case a.ui.CanAsk() && !a.globals.yes:
-		a.showPlan(p)
+		a.showPlan(ctx, p)
 		var ok bool
 		if ok, err = a.ui.Ask().Confirm(ctx, "delete "+d.Name+"?"); err == nil && !ok {
 			err = fault.New(fault.Interrupted, p.Playbook, "not confirmed, nothing was deleted", "")
@@ -157,7 +157,7 @@ func (a *app) envDelete(ctx context.Context, d playbooks.Deletion) error {
 	if err != nil {
 		return err
 	}
-	if err := a.beginReport(p); err != nil {
+	if err := a.beginReport(ctx, p); err != nil {
 		return err
 	}
 	res, err := a.engine(w).Run(ctx, p)
@@ -309,7 +309,7 @@ func (a *app) envSweep(ctx context.Context, c *cli.Context) error {
 	really := (c.Bool("delete") || a.globals.yes) && !a.globals.dryRun
 	swept := &plan.Plan{Playbook: "env sweep"}
 	if really {
-		if err := a.beginReport(swept); err != nil {
+		if err := a.beginReport(ctx, swept); err != nil {
 			return err
 		}
 	}

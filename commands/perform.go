@@ -90,7 +90,7 @@ func (a *app) observe(e plan.Event) {
 	case plan.EventUndoing:
 		a.ui.Progress("undoing " + text)
 	case plan.EventNote:
-		a.ui.Progress(text)
+		a.ui.Progress(fmt.Sprintf("[%d/%d] %s: %s", e.N, e.Of, e.Title, e.Text))
 	default:
 	}
 }
@@ -105,7 +105,7 @@ func (a *app) consent(ctx context.Context, p *plan.Plan) error {
 		if !a.ui.CanAsk() {
 			return fault.New(fault.Refused, p.Playbook, "a step of it cannot be undone", "add --yes if it is meant; look first with --dry-run")
 		}
-		a.showPlan(p)
+		a.showPlan(ctx, p)
 		ok, err := a.ui.Ask().Confirm(ctx, "go on?")
 		if err == nil && !ok {
 			err = fault.New(fault.Interrupted, p.Playbook, "not confirmed, nothing was written", "")
@@ -117,14 +117,14 @@ func (a *app) consent(ctx context.Context, p *plan.Plan) error {
 			return fault.Newf(fault.Refused, p.Playbook, "give --confirm "+p.Confirm, "--confirm %s is not the environment of this write", a.globals.confirm)
 		}
 		if !a.ui.JSON {
-			a.showPlan(p)
+			a.showPlan(ctx, p)
 		}
 		return nil
 	}
 	if !a.ui.CanAsk() {
 		return fault.Newf(fault.Refused, p.Playbook, "add --confirm "+p.Confirm+" (--yes is not enough); look first with --dry-run", "%s is protected", p.Confirm)
 	}
-	a.showPlan(p)
+	a.showPlan(ctx, p)
 	typed, err := a.ui.Ask().Input(ctx, p.Confirm+" is protected; type its name to go on")
 	if err == nil && strings.TrimSpace(typed) != p.Confirm {
 		err = fault.New(fault.Refused, p.Playbook, "the name does not match, nothing was written", "")
@@ -138,7 +138,8 @@ func (a *app) asks(p *plan.Plan) bool {
 }
 
 // showPlan writes a plan's facts to standard error.
-func (a *app) showPlan(p *plan.Plan) {
+func (a *app) showPlan(ctx context.Context, p *plan.Plan) {
+	p.Settle(ctx)
 	for _, line := range a.factLines(p.Facts, "  ", a.ui.ErrTTY) {
 		a.ui.Note("%s", line)
 	}
@@ -197,7 +198,7 @@ func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Enviro
 		p.Facts = append(p.Facts, plan.Fact{Label: playbooks.WarningFact, Text: fmt.Sprintf("run %s (%s) of %s is %s: %s", r.ID, r.Playbook, r.Environment, r.State, r.Next())})
 	}
 	if a.globals.dryRun {
-		return a.endReport(p, a.dryRun(p))
+		return a.endReport(p, a.dryRun(ctx, p))
 	}
 	a.warn(p)
 	if err := a.consent(ctx, p); err != nil {
@@ -206,18 +207,19 @@ func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Enviro
 	if p.Playbook == "set" {
 		e.Wait = setPatience
 	}
-	if err := a.beginReport(p); err != nil {
+	if err := a.beginReport(ctx, p); err != nil {
 		return err
 	}
 	res, err := e.Run(ctx, p)
 	return a.endReport(p, a.report(env, p, res, err), res.Record)
 }
 
-func (a *app) dryRun(p *plan.Plan) error {
+func (a *app) dryRun(ctx context.Context, p *plan.Plan) error {
+	p.Settle(ctx)
 	if a.ui.JSON || a.globals.events {
 		doc := runDocument{Schema: "envctl.run/v1", Playbook: p.Playbook, Environment: p.Environment, Component: p.Component, State: "planned", DryRun: true, Verified: false, Steps: []plan.StepRecord{}}
 		for _, f := range p.Facts {
-			doc.Plan = append(doc.Plan, factDocument(f))
+			doc.Plan = append(doc.Plan, factDocument{f.Label, f.Text})
 		}
 		for _, s := range p.Steps {
 			doc.Steps = append(doc.Steps, plan.StepRecord{ID: s.ID, Title: s.Title, State: plan.StepPending})

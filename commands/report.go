@@ -2,6 +2,7 @@ package commands
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -56,7 +57,10 @@ func (t *timeline) add(e plan.Event) {
 
 // beginReport puts a first report in its place before anything happens: where that
 // fails nothing is begun, and a process that is killed leaves a report that says so.
-func (a *app) beginReport(p *plan.Plan) error {
+func (a *app) beginReport(ctx context.Context, p *plan.Plan) error {
+	if a.reports.file != "" || a.Getenv("GITHUB_STEP_SUMMARY") != "" {
+		p.Settle(ctx)
+	}
 	if a.reports.file == "" {
 		return nil
 	}

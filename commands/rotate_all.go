@@ -59,7 +59,7 @@ func (a *app) rotateAll(ctx context.Context, w *playbooks.World, e config.Enviro
 	}
 	p := b.Plan()
 	if a.globals.dryRun {
-		return a.endReport(p, a.showBatch(b, nil, p))
+		return a.endReport(p, a.showBatch(ctx, b, nil, p))
 	}
 	a.warn(p)
 	if len(b.Jobs) > 0 {
@@ -68,13 +68,13 @@ func (a *app) rotateAll(ctx context.Context, w *playbooks.World, e config.Enviro
 		}
 		asked := a.globals.yes || !a.asks(p) // else consent shows it
 		if p.Confirm == "" && asked && !a.ui.JSON && !a.globals.events {
-			a.showPlan(p)
+			a.showPlan(ctx, p)
 		}
 		if err := a.consent(ctx, p); err != nil {
 			return err
 		}
 	}
-	if err := a.beginReport(p); err != nil {
+	if err := a.beginReport(ctx, p); err != nil {
 		return err
 	}
 	var records []plan.Record
@@ -83,7 +83,7 @@ func (a *app) rotateAll(ctx context.Context, w *playbooks.World, e config.Enviro
 		engine.Observer = a.observeMany(len(b.Jobs))
 		records = w.RunBatch(ctx, engine, b)
 	}
-	return a.endReport(p, a.showBatch(b, records, p), records...)
+	return a.endReport(p, a.showBatch(ctx, b, records, p), records...)
 }
 
 // observeMany is observe for runs that go on at the same time.
@@ -115,8 +115,11 @@ func (a *app) working(text string) {
 }
 
 // showBatch answers with every rotation, done or planned, and returns how it ended.
-func (a *app) showBatch(b *playbooks.Batch, records []plan.Record, p *plan.Plan) error {
+func (a *app) showBatch(ctx context.Context, b *playbooks.Batch, records []plan.Record, p *plan.Plan) error {
 	dry := a.globals.dryRun
+	if dry {
+		p.Settle(ctx)
+	}
 	outcome := b.Outcome()
 	if dry && (a.ui.JSON || a.globals.events) {
 		return a.planned(a.batchDocument(b, records, p, outcome))
@@ -172,7 +175,7 @@ func (a *app) showBatch(b *playbooks.Batch, records []plan.Record, p *plan.Plan)
 		return err
 	}
 	if dry && len(b.Jobs) > 0 {
-		a.showPlan(p)
+		a.showPlan(ctx, p)
 	}
 	a.ui.Note("%s", summary(b))
 	if counted(b)[playbooks.RotationUnscheduled] == len(b.Rotations) {
@@ -252,7 +255,7 @@ func (a *app) batchDocument(b *playbooks.Batch, records []plan.Record, p *plan.P
 	case doc.DryRun:
 		doc.State = "planned"
 		for _, f := range p.Facts {
-			doc.Plan = append(doc.Plan, factDocument(f))
+			doc.Plan = append(doc.Plan, factDocument{f.Label, f.Text})
 		}
 	case fault.Is(outcome, fault.Partial, fault.Interrupted):
 		doc.State = string(plan.Partial)

@@ -134,7 +134,7 @@ func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 				if err != nil {
 					return err
 				}
-				return a.dryRun(p)
+				return a.dryRun(ctx, p)
 			}
 			p := &plan.Plan{Playbook: record.Playbook, Environment: record.Environment, Component: record.Component}
 			res, err := do(a.engine(w), ctx, id, func(h plan.Header) (*plan.Plan, error) {
@@ -146,7 +146,7 @@ func (a *app) continuing(name, usage string, do continuation) *cli.Command {
 					err = a.consent(ctx, made)
 				}
 				if err == nil {
-					err = a.beginReport(p)
+					err = a.beginReport(ctx, p)
 				}
 				return made, err
 			})

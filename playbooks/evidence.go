@@ -71,7 +71,7 @@ func (w *World) evidence(ctx context.Context, t Target, want *Rendered) (Proof, 
 		for _, c := range mine {
 			kind, why, err := w.judge(ctx, rt, t, c, want)
 			if err != nil {
-				return proof, err
+				return proof, halfRolled(t, halfway(mine, want.Marker), err)
 			}
 			if kind != "process" && proof.Kind != "" {
 				proof.Kind, proof.Why = kind, why

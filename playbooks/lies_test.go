@@ -2,6 +2,7 @@ package playbooks_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"envctl/internal/plan"
 	"envctl/internal/secret"
 	"envctl/naming"
+	"envctl/playbooks"
 	"envctl/providers"
 )
 
@@ -253,7 +255,44 @@ func TestHalfRolledOutIsNotVerified(t *testing.T) {
 			if res.Record.State == plan.Done {
 				t.Fatal("it is done")
 			}
+			if name == "old values" && !strings.Contains(err.Error(), "half-rolled-out, 1 of 2 running replicas is of the newest release") {
+				t.Error(err)
+			}
 		})
+	}
+}
+
+// Each replica that is of an older release than another says so, and what to type.
+func TestHalfRolledOutIsNamed(t *testing.T) {
+	t.Parallel()
+	l := started(t, "staging")
+	second := *l.box("staging")
+	l.fleet.boxes["replica-2"] = &second
+	l.write("staging", "SECRET_KEY", "newer")
+	rows, err := l.Status(t.Context(), l.target("staging"))
+	must(t, err)
+	for _, r := range rows {
+		if r.Verdict != "stale" { // both of one release
+			t.Errorf("%+v", r)
+		}
+	}
+	must(t, l.release("staging"))
+	rows, err = l.Status(t.Context(), l.target("staging"))
+	must(t, err)
+	seen := map[string]string{}
+	for _, r := range rows {
+		seen[r.Container] = r.Verdict
+		if r.Verdict == playbooks.HalfRolledOut && (!strings.Contains(r.Because, "1 of 2") || r.Fix != "envctl deploy app --env staging") {
+			t.Errorf("%+v", r)
+		}
+	}
+	if len(seen) != 2 || seen["replica-2"] != playbooks.HalfRolledOut {
+		t.Errorf("%v", seen)
+	}
+	tr, err := l.Trace(t.Context(), l.target("staging"), "SECRET_KEY", &playbooks.Letters{})
+	must(t, err)
+	if v := tr.Verdict; v.Status != playbooks.HalfRolledOut || !strings.Contains(v.Because, "replica-2") || v.Fix != "envctl deploy app --env staging" {
+		t.Errorf("%+v", v)
 	}
 }
 

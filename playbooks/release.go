@@ -272,7 +272,7 @@ func (w *World) services(t Target) ([]providers.Service, error) {
 	}
 	out := make([]providers.Service, 0, len(c.Services))
 	for _, s := range c.Services {
-		out = append(out, providers.Service{Name: s, Container: rules.Container(t.Environment.Name, s)})
+		out = append(out, providers.Service{Name: s, Container: rules.Container(t.Environment.Name, s), Rolling: slices.Contains(c.Rolling, s)})
 	}
 	return out, nil
 }

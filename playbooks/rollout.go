@@ -17,7 +17,8 @@ import (
 // rollout is the three steps that make a store's values real in processes.
 type rollout struct{ before, deploy, verify plan.Step }
 
-// deployLimit is how long a deployment may take to become healthy.
+// deployLimit is how long a deployment may take to become healthy, or the next of
+// its containers where they are replaced one after the other.
 const deployLimit = 5 * time.Minute
 
 // rollout returns the steps for one component; of ends their ids, where the plan
@@ -39,6 +40,7 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote ...*wri
 	facts := []plan.Fact{
 		{Label: "deploy", Text: d.Describe()},
 		{Label: "restarts", Text: list(names)},
+		{Label: "replace", Ask: func(ctx context.Context) []string { return w.replacing(ctx, t, d) }},
 		{Label: "verify", Text: "reads the new values back from the running processes"},
 	}
 	var did plan.Receipt // what this run's deployment noted, as far as this process undoes it
@@ -59,6 +61,13 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote ...*wri
 					}
 				}
 				return plan.Receipt{fieldMarker: running}, err
+			},
+			Reach: func(ctx context.Context) error {
+				if t.Environment.Deploy.Kind != config.DeployCompose {
+					return nil // it may do without the engine
+				}
+				_, err := w.markers(ctx, t)
+				return err
 			},
 			Undo: func(ctx context.Context, r plan.Receipt) error {
 				deployed := did != nil
@@ -172,8 +181,12 @@ func (w *World) releaseAt(ctx context.Context, t Target, d providers.Deployer, p
 
 // ship hands a release to the deployer and waits until it runs.
 func ship(ctx context.Context, d providers.Deployer, r *Rendered, rel providers.Release) (plan.Receipt, error) {
-	ctx, cancel := context.WithTimeout(ctx, deployLimit)
+	ctx, alive, cancel := patient(ctx, deployLimit)
 	defer cancel()
+	rel.Note = func(words string) {
+		alive()
+		plan.Note(ctx, words)
+	}
 	dep, err := d.Deploy(ctx, rel)
 	if err != nil {
 		return nil, err

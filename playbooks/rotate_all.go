@@ -300,7 +300,7 @@ func (b *Batch) Plan() *plan.Plan {
 				p.Facts = append(p.Facts, plan.Fact{Label: "then", Text: fmt.Sprintf("%s of %s, in a run of its own", part.rotations[0].Name, part.rotations[0].Component)})
 			}
 			for _, f := range part.plan.Facts {
-				if f.Label == "write" && i > 0 || f.Label == "store" && slices.Contains(p.Facts, f) {
+				if f.Label == "write" && i > 0 || f.Label == "store" && slices.ContainsFunc(p.Facts, func(g plan.Fact) bool { return g.Label == f.Label && g.Text == f.Text }) {
 					continue // the version is that of the part before
 				}
 				p.Facts = append(p.Facts, f)

@@ -24,9 +24,10 @@ type ServiceStatus struct {
 	Health      string     `json:"health,omitempty"`
 	StartedAt   *time.Time `json:"started_at,omitempty"`
 	Restarts    int        `json:"restarts,omitempty"`
-	Verdict     string     `json:"values"` // current, stale, unhealthy, unverified, absent
+	Verdict     string     `json:"values"` // current, stale, half-rolled-out, unhealthy, unverified, absent
 	Because     string     `json:"because,omitempty"`
 	Evidence    string     `json:"evidence,omitempty"`
+	Fix         string     `json:"fix,omitempty"` // what to type
 }
 
 // Containers returns the containers that are evidence for a target.
@@ -76,9 +77,9 @@ func (w *World) Status(ctx context.Context, t Target) ([]ServiceStatus, error) {
 			}
 			switch {
 			case c.State != "running" || c.Health == "unhealthy":
-				r.Verdict, r.Because = "unhealthy", strings.TrimSpace(c.State+" "+c.Health)
+				r.Verdict, r.Because, r.Fix = "unhealthy", strings.TrimSpace(c.State+" "+c.Health), logsOf(t, s)
 			case w.looping(c):
-				r.Verdict, r.Because = "unhealthy", loopingWords(c)
+				r.Verdict, r.Because, r.Fix = "unhealthy", loopingWords(c), logsOf(t, s)
 			case wantErr != nil:
 				r.Verdict, r.Because = "unverified", wantErr.Error()
 			default:
@@ -87,7 +88,10 @@ func (w *World) Status(ctx context.Context, t Target) ([]ServiceStatus, error) {
 				r.Evidence = kind
 				switch {
 				case fault.Is(err, fault.No):
-					r.Verdict, r.Because = "stale", err.Error()
+					r.Verdict, r.Because, r.Fix = "stale", err.Error(), redeploy(t)
+					if how := halfway(mine, want.Marker); how != "" {
+						r.Verdict, r.Because = HalfRolledOut, "of an older release; "+how
+					}
 				case err != nil:
 					return out, err
 				case kind == "":
@@ -100,6 +104,10 @@ func (w *World) Status(ctx context.Context, t Target) ([]ServiceStatus, error) {
 		}
 	}
 	return out, wantErr
+}
+
+func logsOf(t Target, s providers.Service) string {
+	return fmt.Sprintf("envctl logs %s --env %s", s.Name, t.Environment.Name)
 }
 
 // removed returns what a container was given by an earlier version of the store and

@@ -67,7 +67,7 @@ type SourceRow struct {
 
 // TraceVerdict is the answer.
 type TraceVerdict struct {
-	Status   string `json:"status"` // consistent, stale, drift, missing, undeclared, shadowed, unverified, unknown
+	Status   string `json:"status"` // consistent, stale, half-rolled-out, drift, missing, undeclared, shadowed, unverified, unknown
 	Because  string `json:"because"`
 	Evidence string `json:"evidence,omitempty"`
 	Fix      string `json:"fix,omitempty"`
@@ -111,6 +111,7 @@ type tracing struct {
 	rendered *Rendered
 	reader   *tolerant // the store, as it is read here
 	storeErr error
+	found    []providers.Container
 	revive   map[string]string // by component: what brings its deleted path back
 	partly   bool              // not every version that a running value may be of was looked at
 }
@@ -405,6 +406,7 @@ func (tr *tracing) containers(ctx context.Context) []SourceRow {
 		}
 		return []SourceRow{r}
 	}
+	tr.found = found
 	rows := make([][]SourceRow, len(found))
 	var wg sync.WaitGroup
 	for i, c := range found {

@@ -37,7 +37,7 @@ func (tr *tracing) verdict(t *Trace) TraceVerdict {
 	if v, done := tr.toldVerdict(t, want); done {
 		return v
 	}
-	return tr.runningVerdict(t, want)
+	return tr.halfway(tr.runningVerdict(t, want))
 }
 
 // expected is what the running processes should hold.

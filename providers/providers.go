@@ -182,10 +182,24 @@ type Release struct {
 	// Known, where it is not nil, is all that the deployer may overwrite of what
 	// Overwriter.Foreign returns; anything else there is Conflict.
 	Known map[string]secret.Value
+	// Note is told how a long deployment is getting on; nil: nobody listens.
+	Note func(words string)
 }
 
-// Service is one container of a component, with the name it must have.
-type Service struct{ Name, Container string }
+// Tell tells r.Note, where there is one.
+func (r Release) Tell(words string) {
+	if r.Note != nil {
+		r.Note(words)
+	}
+}
+
+// Service is one service of a component, with the name its container must have.
+type Service struct {
+	Name, Container string
+	// Rolling asks that a new container is healthy before the old one goes, where
+	// the service has only one. Both cannot have one name: Container's is left off.
+	Rolling bool
+}
 
 // Deployment identifies one deploy; times are the deployer's own clock.
 type Deployment struct {
@@ -203,6 +217,15 @@ type Deployer interface {
 	Deploy(ctx context.Context, r Release) (Deployment, error)
 	Wait(ctx context.Context, r Release, d Deployment) error
 	Describe() string
+}
+
+// Replacement says in words how a service's containers give way to new ones.
+type Replacement struct{ Service, How string }
+
+// Replacer is the optional ability of a deployer to say before it deploys r how
+// each of its services would be replaced. It changes nothing.
+type Replacer interface {
+	Replaces(ctx context.Context, r Release) ([]Replacement, error)
 }
 
 // Removal is what was removed, by name, sorted.

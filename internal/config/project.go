@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -81,6 +82,7 @@ type Component struct {
 	Dotenv   []string          `yaml:"dotenv" doc:".env files that give its variables values on this machine"`
 	Compose  string            `yaml:"compose" doc:"the compose file that runs its services"`
 	Services []string          `yaml:"services" doc:"its containers"`
+	Rolling  []string          `yaml:"rolling" doc:"those of its services that compose replaces without an interruption although they have one replica"`
 	Generate map[string]string `yaml:"generate" doc:"variables that envctl makes, with their generator"`
 	Rotate   Map[Recipe]       `yaml:"rotate" doc:"rotation recipes by name"`
 }
@@ -227,6 +229,11 @@ func (p *Project) check(file string, lines lines) error {
 		for _, s := range c.Value.Services {
 			if err := naming.CheckSegment("service", s); err != nil {
 				return bad(where+".services", "%v", err)
+			}
+		}
+		for _, s := range c.Value.Rolling {
+			if !slices.Contains(c.Value.Services, s) {
+				return bad(where+".rolling", "%s is none of its services", s)
 			}
 		}
 		for _, r := range c.Value.Rotate {

@@ -119,6 +119,50 @@ func TestUndoThatFailsIsPartialAndCanGoOn(t *testing.T) {
 	wantState(t, again, plan.Undone)
 }
 
+// A way back that needs what is away is not begun: the run can be resumed and undone.
+func TestNoWayBackThroughWhatIsAway(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"resume", "undo"} {
+		for _, away := range []bool{true, false} {
+			w, e := newWorld(nil), engine(t, nil)
+			w.fail = "deploy"
+			p := mustPlan(t, w)
+			asked := 0
+			p.Steps[2].Reach = func(context.Context) error {
+				if asked++; !away {
+					return nil
+				}
+				return fault.New(fault.Unavailable, "ask", "it is away", "")
+			}
+			res, err := e.Run(t.Context(), p)
+			if asked != 1 {
+				t.Errorf("asked %d times", asked)
+			}
+			if !away {
+				wantKind(t, err, fault.Unavailable)
+				wantState(t, res, plan.Undone)
+				continue
+			}
+			wantKind(t, err, fault.Partial)
+			wantState(t, res, plan.Partial)
+			if hint := fault.HintOf(err); !strings.Contains(hint, "resume") || !strings.Contains(hint, "undo") {
+				t.Errorf("hint %q", hint)
+			}
+			w.fail = ""
+			over := w.done
+			if verb == "resume" {
+				res, err = e.Resume(t.Context(), res.Record.ID, w.plan)
+			} else {
+				res, err = e.Undo(t.Context(), res.Record.ID, w.plan)
+				over = w.undone
+			}
+			if err != nil || over() != nil {
+				t.Errorf("%s: %v, %v", verb, err, over())
+			}
+		}
+	}
+}
+
 // One that cannot be undone is passed by and reported; an irreversible one ends
 // the way back: the run stays where it is, to be resumed.
 func TestWhatCannotBeUndone(t *testing.T) {

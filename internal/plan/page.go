@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"context"
 	"maps"
 	"sync"
 
@@ -77,6 +78,27 @@ func (p *Page) tell(kind EventKind, text string) {
 	defer p.mu.Unlock()
 	if p.run != nil && !p.closed {
 		p.run.tell(kind, p.step.ID, clean(text))
+	}
+}
+
+// at is the step that a context belongs to.
+type at struct {
+	run  *run
+	step string
+}
+
+type atKey struct{}
+
+// within is the context of a step's work: what it calls can tell of itself there,
+// also on the way back, where there is no page.
+func (r *run) within(step string) context.Context {
+	return context.WithValue(r.work, atKey{}, at{r, step})
+}
+
+// Note is Page.Note for the step whose context this is; without one it does nothing.
+func Note(ctx context.Context, text string) {
+	if here, ok := ctx.Value(atKey{}).(at); ok {
+		here.run.tell(EventNote, here.step, clean(text))
 	}
 }
 

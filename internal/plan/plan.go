@@ -29,7 +29,27 @@ const (
 type Receipt map[string]string
 
 // Fact is one line of what a plan will do, for people: "write", "ledger/production/app 12 → 13".
-type Fact struct{ Label, Text string }
+type Fact struct {
+	Label, Text string
+	// Ask finds out the text, in one line or more, of a fact that costs a question
+	// and is only asked for where the plan is shown.
+	Ask func(ctx context.Context) []string
+}
+
+// Settle asks for the facts that nobody has asked for yet.
+func (p *Plan) Settle(ctx context.Context) {
+	var all []Fact
+	for _, f := range p.Facts {
+		if f.Ask == nil {
+			all = append(all, f)
+			continue
+		}
+		for _, text := range f.Ask(ctx) {
+			all = append(all, Fact{Label: f.Label, Text: text})
+		}
+	}
+	p.Facts = all
+}
 
 // Step is one repeatable piece of work.
 type Step struct {
@@ -51,6 +71,10 @@ type Step struct {
 	// undone". The way back passes by such a step and reports it; past an Irreversible one without Undo a run only goes
 	// forward, since the steps before it are what it now stands on.
 	Undo func(ctx context.Context, r Receipt) error
+	// Reach asks whether what Undo needs answers at all; nil where that is not asked.
+	// A run that failed because something is away does not begin a way back that
+	// cannot be gone either: it stops, and can be resumed too.
+	Reach func(ctx context.Context) error
 	// Verify reads back what Do claims; nil where Do itself read it back. What it
 	// checks holds until the run ends: Resume asks it again of finished steps.
 	Verify func(ctx context.Context, r Receipt) error

@@ -132,7 +132,7 @@ func (r *run) forward(ctx context.Context) error {
 		if r.stopping(ctx) {
 			return r.stop(ctx, nil)
 		}
-		err := r.do(s)
+		err := r.do(s) //nolint:contextcheck // r.work outlives the first interrupt on purpose
 		if lost := r.lost(); lost != nil {
 			return r.halt(lost)
 		}
@@ -162,7 +162,7 @@ func (r *run) do(s *Step) error {
 		page.prior = st.known()
 	}
 	r.tell(EventBegin, s.ID, "")
-	receipt, err := s.Do(r.work, page)
+	receipt, err := s.Do(r.within(s.ID), page)
 	intended := page.close()
 	if r.j.err != nil { // an intent is not on disk
 		if err == nil { // and Do went on: only this process knows that it has changed something
@@ -254,7 +254,7 @@ func (r *run) back(ctx context.Context) (left []string, err error) {
 		if s.Undo == nil {
 			err = fault.New(fault.Refused, "undo "+st.ID, "cannot be undone", "")
 		} else {
-			err = s.Undo(r.work, st.known()) //nolint:contextcheck // r.work outlives the first interrupt on purpose
+			err = s.Undo(r.within(s.ID), st.known()) //nolint:contextcheck // r.work outlives the first interrupt on purpose
 		}
 		if err != nil {
 			undone.Type = recUndoFailed
@@ -289,6 +289,9 @@ func (r *run) back(ctx context.Context) (left []string, err error) {
 // fail undoes the run because of cause.
 func (r *run) fail(ctx context.Context, cause error) error {
 	did := r.st.touched()
+	if did && r.away(cause) { //nolint:contextcheck // r.work outlives the first interrupt on purpose
+		return r.end(Partial, r.partial(cause, "stopped, and not undone: that needs what is away"))
+	}
 	left, err := r.back(ctx)
 	switch {
 	case err != nil:
@@ -301,6 +304,21 @@ func (r *run) fail(ctx context.Context, cause error) error {
 		return r.wrap(cause, fault.KindOf(cause), fault.HintOf(cause), "what it did is undone")
 	}
 	return r.wrap(cause, fault.KindOf(cause), fault.HintOf(cause), "nothing was changed")
+}
+
+// away tells whether the run failed because something is away that the way back
+// needs as well.
+func (r *run) away(cause error) bool {
+	if !fault.Is(cause, fault.Unavailable) {
+		return false
+	}
+	for i := range r.plan.Steps {
+		s := &r.plan.Steps[i]
+		if s.Reach != nil && r.st.step(s.ID).undoable() && s.Reach(r.within(s.ID)) != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // stop ends the run because ctx ended, after the step in hand or its cause.

@@ -106,8 +106,7 @@ func need(t testing.TB, err error) {
 }
 
 func start() (*Docker, error) {
-	program, err := exec.LookPath("dockerd")
-	if err != nil || os.Geteuid() != 0 {
+	if _, err := exec.LookPath("dockerd"); err != nil || os.Geteuid() != 0 {
 		d := &Docker{Socket: "/var/run/docker.sock"}
 		d.client = unixClient(d.Socket)
 		if d.ping() != nil {
@@ -119,29 +118,11 @@ func start() (*Docker, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Docker{dir: dir, Socket: filepath.Join(dir, "d.sock"), cgroup: "/" + filepath.Base(dir), done: make(chan struct{})}
+	d := &Docker{dir: dir, Socket: filepath.Join(dir, "d.sock"), cgroup: "/" + filepath.Base(dir)}
 	d.client = unixClient(d.Socket)
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
+	if err := d.launch(); err != nil {
 		return nil, err
 	}
-	defer log.Close()
-	d.cmd = exec.Command(program, "--host=unix://"+d.Socket,
-		"--data-root="+filepath.Join(dir, "data"), "--exec-root="+filepath.Join(dir, "exec"), "--pidfile="+filepath.Join(dir, "pid"),
-		// Sandboxes lack the iptables modules, and tests need no network: compose files
-		// here say network_mode: none. A user-defined bridge network works all the same.
-		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
-		// One cgroup for all containers, by which stop finds their processes after
-		// dockerd was killed.
-		"--cgroup-parent="+d.cgroup,
-		"--shutdown-timeout=1", "--log-level=warn")
-	d.cmd.Stdout, d.cmd.Stderr = log, log
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a test's Ctrl-C is for the test
-	if err := d.cmd.Start(); err != nil {
-		return nil, err
-	}
-	d.PID = d.cmd.Process.Pid
-	go func() { _ = d.cmd.Wait(); close(d.done) }()
 	// A test binary that is killed runs no cleanup: the guard then sees the end of
 	// its input and stops the engine.
 	guard := exec.Command("sh", "-c", guardScript, dir, fmt.Sprint(d.PID))
@@ -153,6 +134,43 @@ func start() (*Docker, error) {
 		return nil, errors.Join(err, d.stop())
 	}
 	go func() { _ = guard.Wait() }()
+	if err := d.await(); err != nil {
+		return nil, errors.Join(err, d.stop())
+	}
+	if err := d.prepare(); err != nil {
+		return nil, errors.Join(err, d.stop())
+	}
+	return d, nil
+}
+
+// launch starts dockerd on the engine's folder.
+func (d *Docker) launch() error {
+	log, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	d.cmd = exec.Command("dockerd", "--host=unix://"+d.Socket,
+		"--data-root="+filepath.Join(d.dir, "data"), "--exec-root="+filepath.Join(d.dir, "exec"), "--pidfile="+filepath.Join(d.dir, "pid"),
+		// Sandboxes lack the iptables modules, and tests need no network: compose files
+		// here say network_mode: none. A user-defined bridge network works all the same.
+		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
+		// One cgroup for all containers, by which stop finds their processes after
+		// dockerd was killed.
+		"--cgroup-parent="+d.cgroup,
+		"--shutdown-timeout=1", "--log-level=warn")
+	d.cmd.Stdout, d.cmd.Stderr = log, log
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a test's Ctrl-C is for the test
+	if err := d.cmd.Start(); err != nil {
+		return err
+	}
+	d.PID, d.done = d.cmd.Process.Pid, make(chan struct{})
+	go func(cmd *exec.Cmd, done chan struct{}) { _ = cmd.Wait(); close(done) }(d.cmd, d.done)
+	return nil
+}
+
+// await returns when dockerd answers.
+func (d *Docker) await() error {
 	for began := time.Now(); d.ping() != nil; time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-d.done:
@@ -161,18 +179,38 @@ func start() (*Docker, error) {
 				continue
 			}
 		}
-		text, _ := os.ReadFile(log.Name())
-		return nil, errors.Join(fmt.Errorf("dockerd does not start:\n%s", text), d.stop())
+		text, _ := os.ReadFile(filepath.Join(d.dir, "log"))
+		return fmt.Errorf("dockerd does not start:\n%s", text)
 	}
-	if err := d.prepare(); err != nil {
-		return nil, errors.Join(err, d.stop())
+	return nil
+}
+
+// Restart brings an engine back that Kill ended, on the same folder: as on a real
+// machine, its containers are started again where their restart policy says so.
+func (d *Docker) Restart(t testing.TB) {
+	t.Helper()
+	// Its containerd died with it, but where process 1 reaps no orphans dockerd takes
+	// the zombie for one that lives.
+	mark := filepath.Join(d.dir, "exec", "containerd", "containerd.pid")
+	if text, err := os.ReadFile(mark); err == nil {
+		var pid int
+		if _, err := fmt.Sscan(string(text), &pid); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		_ = os.Remove(mark)
 	}
-	return d, nil
+	if err := d.launch(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.await(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 const guardScript = `read line && exit
-kill -TERM "$1"
-while kill -0 "$1" 2>/dev/null; do sleep 0.1; done
+pid=$(cat "$0/pid" || echo "$1")
+kill -TERM "$pid"
+while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
 umount --lazy "$0/exec/netns/default" "$0/data"
 rm -rf "$0"
 rmdir "/sys/fs/cgroup/${0##*/}" /sys/fs/cgroup/*/"${0##*/}"`

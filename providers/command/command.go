@@ -136,7 +136,7 @@ func input(r providers.Release) ([]byte, error) {
 		Services: []service{}, Values: make(map[string]string, len(r.Values)),
 	}
 	for _, s := range r.Services {
-		doc.Services = append(doc.Services, service(s))
+		doc.Services = append(doc.Services, service{s.Name, s.Container})
 	}
 	for name, v := range r.Values {
 		doc.Values[name] = v.Reveal()

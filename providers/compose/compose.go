@@ -6,13 +6,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +44,7 @@ type Config struct {
 // providers.Deployer.
 //
 // Each service of a release gets, over whatever the file says: labels that make
-// its containers evidence, its container name (unless it is scaled), and as
+// its containers evidence, its container name (unless it is scaled or rolled), and as
 // environment the release's values, ENV and the marker; these win over the
 // file's own environment and env_file, which else stay as they are. The file's
 // ${VARIABLES} see the same values and ENV, ENVCTL_ENVIRONMENT, ENV_SUFFIX
@@ -92,7 +90,8 @@ func projectName(r providers.Release) string {
 }
 
 // Deploy makes compose recreate what differs from the release, and returns when
-// compose has started it. A container that already is what r describes is left
+// compose has started it. A service of several replicas, or one that asks for it,
+// is rolled: see roll. A container that already is what r describes is left
 // alone, so that repeating a deploy changes nothing. Errors: NotFound (the file,
 // or a service that it does not have), Invalid (the file, or a value that no
 // environment can carry), Conflict (a foreign container has the name),
@@ -113,16 +112,22 @@ func (d *Deployer) Deploy(ctx context.Context, r providers.Release) (providers.D
 	if err != nil {
 		return providers.Deployment{}, err
 	}
-	scaled, err := d.services(ctx, r)
+	file, err := d.read(ctx, r)
 	if err != nil {
 		return providers.Deployment{}, err
 	}
-	args := []string{"up", "--detach", "--remove-orphans=false", "--quiet-pull"}
-	for _, s := range r.Services {
-		args = append(args, s.Name)
+	doc := override(r, file)
+	rolls, err := d.rolls(ctx, r, file, doc)
+	if err != nil {
+		return providers.Deployment{}, err
 	}
-	if _, err := d.run(ctx, r, []string{"-f", d.c.File, "-f", "-"}, args, override(r, scaled)); err != nil {
-		return providers.Deployment{}, d.refused(ctx, r, err)
+	if len(rolls) > 0 {
+		err = d.roll(ctx, r, file, doc, rolls, began)
+	} else {
+		err = d.up(ctx, r, doc, names(r.Services))
+	}
+	if err != nil {
+		return providers.Deployment{}, err
 	}
 	return providers.Deployment{ID: projectName(r) + "@" + r.Marker, Started: began}, nil
 }
@@ -145,45 +150,6 @@ func check(r providers.Release) error {
 		return fault.New(fault.Internal, op(r), "the release has no marker", "")
 	}
 	return checkValues(r)
-}
-
-// services asks compose what the file says, and returns the services that run
-// more than one container.
-func (d *Deployer) services(ctx context.Context, r providers.Release) (scaled map[string]bool, err error) {
-	out, err := d.run(ctx, r, []string{"-f", d.c.File, "--profile", "*"}, []string{"config", "--format", "json"}, nil)
-	if err != nil {
-		var f *failure
-		if errors.As(err, &f) && !f.missing {
-			return nil, fault.Newf(fault.Invalid, op(r), "correct "+d.c.File+", or give the variable it asks for: envctl set", "compose does not accept %s: %s", filepath.Base(d.c.File), f.text)
-		}
-		return nil, d.refused(ctx, r, err)
-	}
-	var file struct {
-		Services map[string]struct {
-			Scale  *int
-			Deploy struct{ Replicas *int }
-		}
-	}
-	if err := json.Unmarshal(out, &file); err != nil {
-		return nil, fault.New(fault.Invalid, op(r), "compose's description of the file is not JSON", "docker compose version must be 2.20 or later")
-	}
-	scaled = map[string]bool{}
-	for _, s := range r.Services {
-		in, ok := file.Services[s.Name]
-		if !ok {
-			names := make([]string, 0, len(file.Services))
-			for name := range file.Services {
-				names = append(names, name)
-			}
-			slices.Sort(names)
-			return nil, fault.Newf(fault.NotFound, op(r), "correct services in envctl.yaml, or the compose file",
-				"%s has no service %s; it has %s", d.c.File, s.Name, cmp.Or(strings.Join(names, ", "), "none"))
-		}
-		for _, n := range []*int{in.Scale, in.Deploy.Replicas} {
-			scaled[s.Name] = scaled[s.Name] || n != nil && *n != 1
-		}
-	}
-	return scaled, nil
 }
 
 // refused says why compose did not do it, and what is running now.
@@ -217,6 +183,24 @@ func (d *Deployer) refused(ctx context.Context, r providers.Release, err error) 
 		kind, hint = fault.Conflict, "that container is not this deployment's: remove or rename it (docker rm NAME), then run envctl deploy again"
 	}
 	return fault.Newf(kind, op(r), hint, "compose: %s%s", cmp.Or(f.text, "it ended without a word"), state)
+}
+
+// up lets compose start services, and recreate those that differ from what they
+// should be.
+func (d *Deployer) up(ctx context.Context, r providers.Release, doc []byte, services []string, flags ...string) error {
+	args := append([]string{"up", "--detach", "--remove-orphans=false", "--quiet-pull"}, flags...)
+	if _, err := d.run(ctx, r, []string{"-f", d.c.File, "-f", "-"}, append(args, services...), doc); err != nil {
+		return d.refused(ctx, r, err)
+	}
+	return nil
+}
+
+func names(services []providers.Service) []string {
+	out := make([]string, 0, len(services))
+	for _, s := range services {
+		out = append(out, s.Name)
+	}
+	return out
 }
 
 // run runs docker compose with a document on its standard input.

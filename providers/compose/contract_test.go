@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"envctl/internal/realtest"
+	"envctl/internal/secret"
 	"envctl/providers"
 	"envctl/providers/compose"
 	"envctl/providers/deploytest"
@@ -110,4 +111,12 @@ func (w *testWorld) with(t *testing.T, c compose.Config) {
 		t.Fatal(err)
 	}
 	w.config, w.Deployer = c, deployer
+}
+
+func values(all map[string]string) map[string]secret.Value {
+	out := map[string]secret.Value{}
+	for k, v := range all {
+		out[k] = secret.New(v)
+	}
+	return out
 }

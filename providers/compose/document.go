@@ -62,12 +62,16 @@ func variables(r providers.Release) map[string]string {
 // override is the document merged over the file. It is written here and not by
 // an encoder, because it must reach YAML readers byte for byte: they refuse raw
 // control characters and join JSON's surrogate pairs wrongly.
-func override(r providers.Release, scaled map[string]bool) []byte {
+func override(r providers.Release, file composeFile) []byte {
 	var b strings.Builder
 	b.WriteString("services:\n")
 	for _, s := range r.Services {
 		fmt.Fprintf(&b, "  %s:\n", quote(s.Name))
-		if s.Container != "" && !scaled[s.Name] {
+		switch m := file.manner(s); {
+		case m.several():
+		case m.rolls():
+			b.WriteString("    container_name: !reset null\n") // two of them run side by side
+		case s.Container != "":
 			fmt.Fprintf(&b, "    container_name: %s\n", quote(s.Container))
 		}
 		pairs(&b, "labels", map[string]string{

@@ -63,18 +63,18 @@ func (d *Deployer) Remove(ctx context.Context, r providers.Release, volumes bool
 		}
 	}
 	mine := "label=" + composeLabel + "=" + projectName(r)
-	others, err := d.names(ctx, r, "container", "ls", "--all", "--filter", mine, "--format", "{{.Names}}")
+	others, err := d.listed(ctx, r, "container", "ls", "--all", "--filter", mine, "--format", "{{.Names}}")
 	if err != nil {
 		return gone, err
 	}
 	gone.Left = others
-	networks, err := d.names(ctx, r, "network", "ls", "--filter", mine, "--format", "{{.Name}}")
+	networks, err := d.listed(ctx, r, "network", "ls", "--filter", mine, "--format", "{{.Name}}")
 	if err != nil {
 		return gone, err
 	}
 	for _, n := range networks {
 		// One that something still uses cannot be removed, and must not be.
-		used, err := d.names(ctx, r, "network", "inspect", "--format", "{{range .Containers}}{{println .Name}}{{end}}", n)
+		used, err := d.listed(ctx, r, "network", "inspect", "--format", "{{range .Containers}}{{println .Name}}{{end}}", n)
 		if err != nil {
 			return gone, err
 		}
@@ -90,7 +90,7 @@ func (d *Deployer) Remove(ctx context.Context, r providers.Release, volumes bool
 	if !volumes {
 		return gone, nil
 	}
-	named, err := d.names(ctx, r, "volume", "ls", "--filter", mine, "--format", "{{.Name}}")
+	named, err := d.listed(ctx, r, "volume", "ls", "--filter", mine, "--format", "{{.Name}}")
 	if err != nil {
 		return gone, err
 	}
@@ -107,8 +107,8 @@ func (d *Deployer) Remove(ctx context.Context, r providers.Release, volumes bool
 	return gone, nil
 }
 
-// names runs a listing and returns its lines, sorted.
-func (d *Deployer) names(ctx context.Context, r providers.Release, args ...string) ([]string, error) {
+// listed runs a listing and returns its lines, sorted.
+func (d *Deployer) listed(ctx context.Context, r providers.Release, args ...string) ([]string, error) {
 	out, err := d.remove(ctx, r, args[0], args[1:]...)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,8 @@ testimage retitle ARGS…             overwrite the environment block as setproc
 testimage threads N ARGS…           start N children that serve, then ARGS…
 testimage as UID ARGS…              become that user, then ARGS…
 testimage app DIR                   the sample application on DIR/app.sock, then serve
+testimage replica DIR [AFTER|first] answer ENVCTL_RELEASE on DIR/HOSTNAME.sock and be healthy AFTER this long;
+                                    first: only one of those that share DIR ever is
 testimage health                    0 once serve is healthy
 testimage say TEXT…                 print TEXT to stdout and "err TEXT" to stderr, line by line, then serve`
 
@@ -78,6 +80,8 @@ func run(args []string) error {
 			os.Exit(1)
 		}()
 		return serve(nil)
+	case "replica":
+		return replica(args)
 	case "health":
 		_, err := os.Stat(ready)
 		return err
