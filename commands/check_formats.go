@@ -3,6 +3,7 @@ package commands
 import (
 	"encoding/xml"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"envctl/internal/ui"
@@ -86,7 +87,7 @@ func sarifOf(r *check.Report, version, prefix string) sarif {
 
 // uri escapes what a relative URI may not hold.
 func uri(path string) string {
-	return strings.NewReplacer("%", "%25", " ", "%20", "#", "%23", "?", "%3F").Replace(path)
+	return (&url.URL{Path: path}).String()
 }
 
 func headline(f check.Finding) string {

@@ -127,6 +127,7 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	if !asksForValues(args) {
 		noCanary(ts, false, nil)
 	}
+	wholeFindings(ts, args)
 }
 
 // asksForValues tells whether a command line is one that prints values on purpose.

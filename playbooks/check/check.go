@@ -36,8 +36,8 @@ type Finding struct {
 	Environment string   `json:"environment,omitempty"`
 	Variable    string   `json:"variable"` // "" when it concerns none
 	File        string   `json:"file"`     // relative to the project's folder, with slashes
-	Line        int      `json:"line"`     // from 1, as is the column; 0 when it is about the file as a whole
-	Column      int      `json:"column,omitempty"`
+	Line        int      `json:"line"`     // from 1, as is the column: the first where it is about the file as a whole
+	Column      int      `json:"column"`
 	Message     string   `json:"message"`
 	Fix         string   `json:"fix"`
 
@@ -273,10 +273,8 @@ func Severities(p *config.Project) (map[string]Severity, error) {
 		return out, nil
 	}
 	for _, name := range sortedKeys(p.Check.Severity) {
-		where := config.FileName
-		if line := lineOfKey(p.Data, name); line > 0 {
-			where = fmt.Sprintf("%s:%d", where, line)
-		}
+		line, _ := p.Places().At("check", "severity", name)
+		where := fmt.Sprintf("%s:%d", config.FileName, line)
 		if err := knownRule(name); err != nil {
 			return nil, fault.Newf(fault.Invalid, where, fault.HintOf(err), "check.severity: there is no rule %q", name)
 		}
@@ -290,14 +288,4 @@ func Severities(p *config.Project) (map[string]Severity, error) {
 		out[name] = s
 	}
 	return out, nil
-}
-
-// lineOfKey finds the line of a key of the severity mapping, 0 when unsure.
-func lineOfKey(data []byte, key string) int {
-	for i, line := range strings.Split(string(data), "\n") {
-		if j := strings.Index(line, key); j >= 0 && strings.HasPrefix(strings.TrimLeft(line[j+len(key):], `"'`), ":") {
-			return i + 1
-		}
-	}
-	return 0
 }

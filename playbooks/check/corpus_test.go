@@ -19,6 +19,7 @@ import (
 	"envctl/internal/secret"
 	"envctl/naming"
 	"envctl/playbooks/check"
+	"envctl/playbooks/check/checktest"
 	"envctl/providers"
 	"envctl/providers/memory"
 )
@@ -151,8 +152,8 @@ func checkArchive(t *testing.T, file string) []string {
 		}
 		got = append(got, fmt.Sprintf("%s %s %s:%d", f.Rule, variable, f.File, f.Line))
 		rules = append(rules, f.Rule)
-		if f.Message == "" || f.Fix == "" || f.File == "" || f.Severity == "" {
-			t.Errorf("incomplete: %+v", f)
+		if missing := checktest.Lacks(f); len(missing) > 0 {
+			t.Errorf("lacks %s: %+v", strings.Join(missing, ", "), f)
 		}
 	}
 	slices.Sort(got)

@@ -31,6 +31,7 @@ type project struct {
 	all        []*component // also those that are not asked about: they share files
 	envs       []string     // named environments, and one stand-in for each pattern
 	readers    func() *readers
+	places     func() config.Places // of the project file
 	found      []Finding
 	notes      []string
 
@@ -48,6 +49,7 @@ type file[T any] struct {
 	src    []byte
 	parsed T
 	err    error
+	unread bool // err is of the reading: the file has no lines to point at
 }
 
 // component is one component with its layers; nil is a layer that is not
@@ -122,6 +124,18 @@ func (c *code) field(name string) *python.Field {
 	return nil
 }
 
+// canonical returns the variable of a field of Python's name, "" where that is
+// not known.
+func (c *code) canonical(field string, line int) string {
+	found := ""
+	for i := range c.Fields {
+		if f := &c.Fields[i]; f.Name == field && (found == "" || f.Line <= line && line <= f.EndLine) {
+			found = f.Canonical
+		}
+	}
+	return found
+}
+
 func (c *code) ignoresEmpty(f *python.Field) bool {
 	k := c.class[f.Class]
 	return k != nil && k.IgnoreEmpty
@@ -139,6 +153,7 @@ func newProject(in Input) *project {
 		templates, codes, examples = append(templates, v.Template), append(codes, v.Code), append(examples, v.Example)
 		policies, composes, dotenvs = append(policies, v.Policy), append(composes, v.Compose), append(dotenvs, v.Dotenv...)
 	}
+	p.places = sync.OnceValue(p.Places)
 	p.readers = sync.OnceValue(func() *readers { return newReaders(p.all) })
 	p.templates = load(p, templates, layer.ParseTemplate)
 	p.codes = load(p, codes, newCode)
@@ -230,6 +245,8 @@ func load[T any](p *project, names []string, parse func(string, []byte) (T, erro
 	parallel(slices.Collect(maps.Values(out)), func(f *file[T]) {
 		if f.src, f.err = p.read(f.rel); f.err == nil {
 			f.err = unmerged(f.rel, f.src)
+		} else {
+			f.unread = true
 		}
 		if f.err == nil {
 			f.parsed, f.err = parse(f.rel, f.src)
@@ -281,6 +298,12 @@ func (p *project) add(f Finding, related ...string) {
 	p.found = append(p.found, f)
 }
 
+// inFile is a place of the project file.
+func (p *project) inFile(keys ...string) Finding {
+	line, column := p.places().At(keys...)
+	return Finding{File: filepath.Base(p.File), Line: line, Column: column}
+}
+
 // check applies every rule that one component's files can answer.
 func (c *component) check(ctx context.Context) {
 	c.checkReadable()
@@ -293,48 +316,15 @@ func (c *component) check(ctx context.Context) {
 }
 
 func (c *component) checkReadable() {
-	say := func(rel string, err error, what string) {
-		if err == nil {
-			return
-		}
-		rule, line, message, fix := unreadable, 0, err.Error(), fault.HintOf(err)
-		var f *fault.Error
-		if errors.As(err, &f) {
-			message = f.Message
-			line = lineOf(f.Op)
-		}
-		if fault.Is(err, fault.NotFound) {
-			fix = fmt.Sprintf("correct %s: %s of the component %s in %s, or restore the file", what, rel, c.name, config.FileName)
-		}
-		if errors.Is(err, errUnmerged) {
-			message = errUnmerged.Error()
-		} else if what == "template" && line > 0 {
-			rule = templateRule
-		}
-		if fix == "" {
-			fix = "correct the file; envctl check says when it can be read"
-		}
-		c.add(Finding{Rule: rule, File: rel, Line: line, Message: message, Fix: fix, blind: true}, config.FileName)
-	}
-	if f := c.templates[c.config.Template]; f != nil {
-		say(f.rel, f.err, "template")
-	}
-	if f := c.codes[c.config.Code]; f != nil {
-		say(f.rel, f.err, "code")
-	}
-	if f := c.examples[c.config.Example]; f != nil {
-		say(f.rel, f.err, "example")
-	}
-	if f := c.policies[c.config.Policy]; f != nil {
-		say(f.rel, f.err, "policy")
-	}
-	if f := c.composes[c.config.Compose]; f != nil {
-		say(f.rel, f.err, "compose")
-	}
+	unreadableFile(c, "template", c.templates[c.config.Template])
+	unreadableFile(c, "code", c.codes[c.config.Code])
+	unreadableFile(c, "example", c.examples[c.config.Example])
+	unreadableFile(c, "policy", c.policies[c.config.Policy])
+	unreadableFile(c, "compose", c.composes[c.config.Compose])
 	for _, d := range c.config.Dotenv {
 		// A .env that is not there is the normal state of a fresh clone.
 		if f := c.dotenvs[d]; f != nil && !fault.Is(f.err, fault.NotFound) {
-			say(f.rel, f.err, "dotenv")
+			unreadableFile(c, "dotenv", f, d)
 		}
 	}
 	if c.code != nil {
@@ -347,11 +337,12 @@ func (c *component) checkReadable() {
 				fix = "correct the line: Python or Pydantic refuses it"
 			case python.Unread:
 			}
-			message := p.Message
+			message, variable := p.Message, ""
 			if p.Field != "" {
 				message = p.Field + ": " + message
+				variable = c.code.canonical(p.Field, p.Line)
 			}
-			c.add(Finding{Rule: rule, File: c.code.File, Line: p.Line, Column: p.Column, Message: message, Fix: fix})
+			c.add(Finding{Rule: rule, Variable: variable, File: c.code.File, Line: p.Line, Column: p.Column, Message: message, Fix: fix})
 		}
 	}
 	if c.example != nil {
@@ -359,6 +350,38 @@ func (c *component) checkReadable() {
 			c.add(Finding{Rule: p.Rule, Variable: p.Variable, File: c.example.File, Line: p.Line, Column: p.Column, Message: p.Message, Fix: "write the line as KEY=value"})
 		}
 	}
+}
+
+// unreadableFile reports a layer that could not be read: at the line of the
+// project file that names it, or at its own line where it has one.
+func unreadableFile[T any](c *component, key string, f *file[T], entry ...string) {
+	if f == nil || f.err == nil {
+		return
+	}
+	named := c.inFile(append([]string{"components", c.name, key}, entry...)...)
+	at := Finding{Rule: unreadable, File: f.rel, Line: 1, Message: f.err.Error(), Fix: fault.HintOf(f.err)}
+	var e *fault.Error
+	if errors.As(f.err, &e) {
+		at.Message = e.Message
+		at.Line = max(1, lineOf(e.Op))
+	}
+	switch {
+	case errors.Is(f.err, errUnmerged):
+		at.Message = errUnmerged.Error()
+	case f.unread:
+		at.File, at.Line, at.Column = named.File, named.Line, named.Column
+		at.Message = fmt.Sprintf("%s: %s", f.rel, at.Message)
+		if fault.Is(f.err, fault.NotFound) {
+			at.Fix = fmt.Sprintf("correct %s: %s of the component %s in %s, or restore the file", key, f.rel, c.name, named.File)
+		}
+	case key == "template" && e != nil && lineOf(e.Op) > 0:
+		at.Rule = templateRule
+	}
+	if at.Fix == "" {
+		at.Fix = "correct the file; envctl check says when it can be read"
+	}
+	at.blind = true
+	c.add(at, f.rel, named.File)
 }
 
 // lineOf takes the line off an operation such as "read template FILE:LINE".

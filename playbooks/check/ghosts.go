@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/naming"
 	"envctl/providers"
@@ -54,8 +53,9 @@ func (p *project) ghostFinding(s *shelf, path naming.Path, ghost providers.Bundl
 		}
 	}
 	const day = "2006-01-02 15:04:05Z"
+	at := p.inFile("components", path.Component)
 	f := Finding{
-		Rule: storeGhost, Environment: env.Name, File: config.FileName, Line: lineOfKey(p.Data, path.Component),
+		Rule: storeGhost, Environment: env.Name, File: at.File, Line: at.Line, Column: at.Column,
 		Message: fmt.Sprintf("%s/data/%s holds %s, written %s by the API's form of the path (vault kv put %s/data/…): nothing reads them there",
 			mount, path, plural(len(ghost.Values), "key"), ghost.Created.Format(day), mount),
 	}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -136,7 +137,7 @@ func (p *project) checkLive(ctx context.Context, live Live) (*shelf, error) {
 	for _, c := range p.components {
 		c.storeValues(s, own(c), uses, spread[own(c)])
 	}
-	p.shared(ctx, s)
+	p.shared(ctx, s, uses)
 	return s, p.ghosts(ctx, s, own)
 }
 
@@ -273,7 +274,8 @@ func (c *component) storeValues(s *shelf, path naming.Path, uses map[storeKey][]
 	judged := c.template != nil || c.code != nil && c.code.complete && c.config.Template == ""
 	for _, key := range sortedKeys(h.Values) {
 		v := h.Values[key]
-		at := Finding{Environment: env, Variable: key, File: config.FileName}
+		at := c.readsFrom(s, path)
+		at.Environment, at.Variable = env, key
 		name := key
 		if us := uses[storeKey{path, key}]; len(us) > 0 {
 			at.File, at.Line, at.Column = us[0].file, us[0].line, us[0].column
@@ -338,7 +340,7 @@ func (c *component) makes(key string) bool {
 
 // shared reports values that two environments hold although they must not: a
 // secret, a database, a bucket, a prefix. What a base lends is shared on purpose.
-func (p *project) shared(ctx context.Context, s *shelf) {
+func (p *project) shared(ctx context.Context, s *shelf, uses map[storeKey][]use) {
 	env := s.live.Environment
 	for _, c := range p.components {
 		path := naming.Path{Project: p.Name, Environment: env.Name, Component: c.name}
@@ -361,14 +363,45 @@ func (p *project) shared(ctx context.Context, s *shelf) {
 			}
 		}
 		for _, key := range sortedKeys(found) {
-			f := Finding{
-				Rule: sharedAcross, Environment: env.Name, Variable: key, File: config.FileName,
-				Message: fmt.Sprintf("%s holds the same value as %s", path, strings.Join(found[key], ", ")),
-				Fix:     fmt.Sprintf("give %s its own: envctl set %s --env %s --component %s", env.Name, key, env.Name, c.name),
-			}
+			f := c.declared(env, uses[storeKey{path, key}], key)
+			f.Rule, f.Environment, f.Variable = sharedAcross, env.Name, key
+			f.Message = fmt.Sprintf("%s holds the same value as %s", path, strings.Join(found[key], ", "))
+			f.Fix = fmt.Sprintf("give %s its own: envctl set %s --env %s --component %s", env.Name, key, env.Name, c.name)
 			c.add(f)
 		}
 	}
+}
+
+// readsFrom is the place for what is said of a key that no layer declares: where
+// the template reads the key's path, else where the project file has the
+// component.
+func (c *component) readsFrom(s *shelf, path naming.Path) Finding {
+	if c.template != nil {
+		for _, t := range c.template.Paths {
+			text, _ := t.Resolve(c.templateEnv(s.live.Environment.Name))
+			text, _, _ = strings.Cut(text, "?")
+			if read, err := naming.ParsePath(c.Vault.Mount, strings.Trim(text, "/")); err == nil && read == path {
+				return Finding{File: c.template.File, Line: t.Line, Column: t.Column}
+			}
+		}
+	}
+	return c.inFile("components", c.name)
+}
+
+// declared is where a key of the store is declared: in the layer that reads it,
+// else in the example, else the environment that holds it.
+func (c *component) declared(env config.Environment, uses []use, key string) Finding {
+	if len(uses) > 0 {
+		return Finding{File: uses[0].file, Line: uses[0].line, Column: uses[0].column}
+	}
+	if c.example != nil {
+		for _, e := range c.example.Entries {
+			if e.Name == key {
+				return Finding{File: c.example.File, Line: e.Line, Column: e.Column}
+			}
+		}
+	}
+	return c.inFile("environments", cmp.Or(env.Pattern, env.Name))
 }
 
 // mustDiffer tells whether a variable isolates an environment.

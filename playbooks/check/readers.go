@@ -84,10 +84,10 @@ func (c *component) disagreements(rel string, src []byte, readers []dotenv.Diale
 		r, err := dotenv.ReadAs(d, rel, src, nil)
 		if err != nil {
 			at := slices.IndexFunc(r.Problems, func(p dotenv.Problem) bool { return p.Kind == dotenv.Refused })
-			out := Finding{Rule: readersDisagree, File: rel, Message: string(d) + " refuses the file", Fix: "write the line as KEY='value'"}
+			out := Finding{Rule: readersDisagree, File: rel, Line: 1, Message: string(d) + " refuses the file", Fix: "write the line as KEY='value'"}
 			if at >= 0 {
 				p := r.Problems[at]
-				out.Variable, out.Line, out.Column = p.Key, p.Line, p.Column
+				out.Variable, out.Line, out.Column = p.Key, max(1, p.Line), p.Column
 				for _, e := range f.Entries {
 					if out.Variable == "" && e.Line == p.Line {
 						out.Variable, out.Column = e.Key, e.Column

@@ -139,10 +139,10 @@ func (c *component) failures(x trial) {
 	if slices.ContainsFunc(valueFunctions(), func(f string) bool { return strings.Contains(src, f) }) {
 		return
 	}
-	f := Finding{Rule: templateRule, File: c.template.File, Message: x.fullErr.Error(), Fix: fault.HintOf(x.fullErr)}
+	f := Finding{Rule: templateRule, File: c.template.File, Line: 1, Message: x.fullErr.Error(), Fix: fault.HintOf(x.fullErr)}
 	var e *fault.Error
 	if errors.As(x.fullErr, &e) {
-		f.Message, f.Line = e.Message, lineOf(e.Op)
+		f.Message, f.Line = e.Message, max(1, lineOf(e.Op))
 		if e.Message == "" && e.Err != nil {
 			f.Message = e.Err.Error()
 		}

@@ -236,28 +236,60 @@ func compareAST(t *testing.T, name, src string, want astAnswer) bool {
 func TestDifferentialAST(t *testing.T) {
 	t.Parallel()
 	python := realtest.Tool(t, "python3")
-	cases := 200 * long(t)
-	rng := rand.New(rand.NewPCG(20, 26))
+	rng := rand.New(rand.NewPCG(20, uint64(positive(t, "ENVCTL_SEED", 26))))
+	var sum astCounts
+	cases, rounds := 200, long(t)
+	for range rounds {
+		sum.add(compareGenerated(t, python, rng, cases))
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d sources, %d classes, %d fields, %d literals equal to CPython's", sum.sources, sum.classes, sum.fields, sum.literals)
+	if cases *= rounds; sum.sources != cases || sum.classes < 2*cases || sum.fields < 10*cases || sum.literals < 2*cases {
+		t.Error("the comparison was too small")
+	}
+}
+
+// astCounts is how much was compared.
+type astCounts struct{ sources, classes, fields, literals int }
+
+func (n *astCounts) add(m astCounts) {
+	n.sources, n.classes, n.fields, n.literals = n.sources+m.sources, n.classes+m.classes, n.fields+m.fields, n.literals+m.literals
+}
+
+// compareGenerated compares generated modules with CPython's ast: one of four is
+// a settings module as people write them, the others are all of Python.
+func compareGenerated(t *testing.T, python string, rng *rand.Rand, cases int) astCounts {
+	t.Helper()
 	requests := make([]astRequest, cases)
 	for i := range requests {
-		g := generator{rng: rng}
-		requests[i] = astRequest{ID: i, Src: g.module()}
+		var src string
+		if i%4 == 0 {
+			g := settingsGenerator{rng: rng, v1: rng.IntN(4) == 0}
+			src = g.module()
+		} else {
+			g := generator{rng: rng}
+			src = g.module()
+		}
+		requests[i] = astRequest{ID: i, Src: src}
 	}
-	compared, fields, literals := 0, 0, 0
+	var n astCounts
 	for i, a := range runPython[astRequest, astAnswer](t, python, "fields.py", requests) {
 		if a.Error != "" {
 			t.Errorf("case %d: the generator wrote what CPython refuses: %s", i, a.Error)
 		}
+		n.classes += len(a.Classes)
 		for _, c := range a.Classes {
-			fields += len(c.Fields)
+			n.fields += len(c.Fields)
 			for _, f := range c.Fields {
 				if f[4] != nil && f[4] != "?" {
-					literals++
+					n.literals++
 				}
 			}
 		}
 		if compareAST(t, fmt.Sprintf("case %d", i), requests[i].Src, a) {
-			compared++
+			n.sources++
 		}
 		if t.Failed() {
 			for n, line := range strings.Split(requests[i].Src, "\n") {
@@ -266,10 +298,7 @@ func TestDifferentialAST(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("%d sources, %d fields, %d literals equal to CPython's", compared, fields, literals)
-	if !t.Failed() && (compared != cases || fields < 10*cases || literals < 2*cases) {
-		t.Errorf("the comparison was too small: %d sources, %d fields, %d literals", compared, fields, literals)
-	}
+	return n
 }
 
 // TestStandardLibrary reads the interpreter's own library, code by many hands.

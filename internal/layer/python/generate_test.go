@@ -41,6 +41,10 @@ func (g *generator) module() string {
 func (g *generator) block(b *strings.Builder, in string, depth int, class bool) {
 	step := g.pick("    ", "  ", "\t", " ")
 	inner := in + step
+	if class && depth < 4 && g.chance(15) {
+		b.WriteString(g.member(in, step))
+		return
+	}
 	kind := g.rng.IntN(16)
 	if depth == 0 && kind > 9 {
 		kind = 0
@@ -139,7 +143,8 @@ func (g *generator) annotation(depth int) string {
 		return g.pick("int", "str", "bool", "'Forward'", "a.b.C", "None", "float", "bytes")
 	}
 	d := depth - 1
-	return g.pick("int", "str", "list["+g.annotation(d)+"]", "Optional["+g.annotation(d)+"]", g.annotation(d)+" | None",
+	return g.pick("SecretStr", "conint(ge=1)", "Union["+g.annotation(d)+", None]", "t.Literal[1, b'x', None, True]", "'list[\"Forward\"] | None'",
+		"Annotated[str, NoDecode, Field(alias='A'), StringConstraints(pattern=r\"^x: int$\")]", "int", "str", "list["+g.annotation(d)+"]", "Optional["+g.annotation(d)+"]", g.annotation(d)+" | None",
 		"Annotated["+g.annotation(d)+", Field(ge=1, description='x: y')]", "Literal['a', \"b\", 3]", "dict[str, "+g.annotation(d)+"]",
 		"tuple[int, ...]", "Callable[[int, "+g.annotation(d)+"], str]", "(\n   int  # why: so\n )", "x if y else z", "ClassVar[int]")
 }
@@ -161,7 +166,7 @@ func (g *generator) expr(depth int) string {
 	case 4:
 		return g.operand(d) + g.pick(" + ", " * ", " // ", " - ", "**", " @ ", " << ", " and ", " or ", " == ", " not in ", " is not ", " < ", " | ") + g.operand(d)
 	case 5:
-		return "Field(" + g.expr(d) + ", validation_alias=AliasChoices(\n  'A',\n  \"B\",\n), ge=1, json_schema_extra={'vault': True, \"keys\": ['a']},)"
+		return g.field(d)
 	case 6:
 		return g.operand(d) + " if " + g.operand(d) + " else " + g.expr(d)
 	case 7:

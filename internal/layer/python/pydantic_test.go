@@ -96,9 +96,15 @@ func TestPydantic2(t *testing.T) {
 // long is how many times as much the comparisons do: $ENVCTL_LONG, else 1.
 func long(t *testing.T) int {
 	t.Helper()
-	n, err := strconv.Atoi(cmp.Or(os.Getenv("ENVCTL_LONG"), "1"))
+	return positive(t, "ENVCTL_LONG", 1)
+}
+
+// positive is a variable's positive number.
+func positive(t *testing.T, variable string, otherwise int) int {
+	t.Helper()
+	n, err := strconv.Atoi(cmp.Or(os.Getenv(variable), strconv.Itoa(otherwise)))
 	if err != nil || n < 1 {
-		t.Fatalf("ENVCTL_LONG: %v", err)
+		t.Fatalf("%s: %v", variable, err)
 	}
 	return n
 }
