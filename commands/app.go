@@ -49,8 +49,9 @@ type app struct {
 	globals globals
 	world   *playbooks.World
 	reports reporting
-	command string      // the running command's name, for annotations
-	core    harden.Core // given back to the child of run
+	command string                // the running command's name, for annotations
+	core    harden.Core           // given back to the child of run
+	rows    []playbooks.ImportRow // of an import or an edit, for its document
 }
 
 // globals are the flags every command has.

@@ -75,6 +75,11 @@ func (a *app) importFile(ctx context.Context, o importOptions) error {
 	}
 	a.showRows(name, c.Rows)
 	if n := c.Refused(); len(n) > 0 && !o.skipRefused {
+		if a.ui.JSON {
+			if err := a.ui.Document(rowsDocument("import", "refused", c)); err != nil {
+				return err
+			}
+		}
 		return fault.Newf(fault.Refused, "import "+name, "correct the file, or add --skip-refused to leave them out",
 			"%s, and nothing was written: %s (%s)", howMany(len(n), "variable is refused", "variables are refused"), n[0].Key, n[0].Why)
 	}
@@ -85,14 +90,14 @@ func (a *app) importFile(ctx context.Context, o importOptions) error {
 func (a *app) applyRows(ctx context.Context, w *playbooks.World, c *playbooks.Comparison, playbook, again string, deploy bool) error {
 	if len(c.Patch) == 0 {
 		if a.ui.JSON {
-			return a.ui.Document(runDocument{
-				Schema: "envctl.run/v1", Playbook: playbook, Environment: c.Target.Environment.Name, Component: c.Target.Component,
-				State: "done", Unchanged: true, Verified: false, Steps: []plan.StepRecord{},
-			})
+			doc := rowsDocument(playbook, "done", c)
+			doc.Unchanged = true
+			return a.ui.Document(doc)
 		}
 		a.ui.Print("%s  unchanged", c.Path)
 		return nil
 	}
+	a.rows = c.Rows
 	p, err := w.Apply(ctx, c, playbook, again, deploy)
 	if err != nil {
 		return err
@@ -103,6 +108,14 @@ func (a *app) applyRows(ctx context.Context, w *playbooks.World, c *playbooks.Co
 		})
 	}
 	return a.perform(ctx, w, c.Target.Environment, p)
+}
+
+// rowsDocument is the document of a comparison that wrote nothing.
+func rowsDocument(playbook, state string, c *playbooks.Comparison) runDocument {
+	return runDocument{
+		Schema: "envctl.run/v1", Playbook: playbook, Environment: c.Target.Environment.Name, Component: c.Target.Component,
+		State: state, Verified: false, Rows: c.Rows, Steps: []plan.StepRecord{},
+	}
 }
 
 // showRows shows what each key would become.

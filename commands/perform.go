@@ -35,7 +35,9 @@ type runDocument struct {
 	Verified    any               `json:"verified"` // false, or its evidence
 	Proven      []string          `json:"proven,omitempty"`
 	Plan        []factDocument    `json:"plan,omitempty"`
-	Steps       []plan.StepRecord `json:"steps"`
+	// Rows say what an import or an edit made of each key.
+	Rows  []playbooks.ImportRow `json:"rows,omitempty"`
+	Steps []plan.StepRecord     `json:"steps"`
 }
 
 type factDocument struct {
@@ -217,7 +219,7 @@ func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Enviro
 func (a *app) dryRun(ctx context.Context, p *plan.Plan) error {
 	p.Settle(ctx)
 	if a.ui.JSON || a.globals.events {
-		doc := runDocument{Schema: "envctl.run/v1", Playbook: p.Playbook, Environment: p.Environment, Component: p.Component, State: "planned", DryRun: true, Verified: false, Steps: []plan.StepRecord{}}
+		doc := runDocument{Schema: "envctl.run/v1", Playbook: p.Playbook, Environment: p.Environment, Component: p.Component, State: "planned", DryRun: true, Verified: false, Rows: a.rows, Steps: []plan.StepRecord{}}
 		for _, f := range p.Facts {
 			doc.Plan = append(doc.Plan, factDocument{f.Label, f.Text})
 		}
@@ -256,6 +258,7 @@ func (a *app) planned(doc any) error {
 // read back, and only that.
 func (a *app) report(env config.Environment, p *plan.Plan, res plan.Result, err error) error {
 	doc := runDoc(res.Record)
+	doc.Rows = a.rows
 	why := ""
 	for _, v := range receiptsOf(res.Record, "verify") {
 		if v["evidence"] == "" {

@@ -2,6 +2,8 @@ package playbooks
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 
 	"envctl/internal/fault"
@@ -73,10 +75,7 @@ func (w *World) Importing(ctx context.Context, t Target, file string, items []fo
 	if err != nil {
 		return nil, err
 	}
-	last := map[string]formats.Item{}
-	for _, e := range items {
-		last[e.Key] = e
-	}
+	last := lastItems(items)
 	if len(last) == 0 {
 		return nil, fault.New(fault.Usage, "import "+file, "it assigns nothing", "")
 	}
@@ -84,10 +83,10 @@ func (w *World) Importing(ctx context.Context, t Target, file string, items []fo
 		e := last[k]
 		row := ImportRow{Key: k, Line: e.Line}
 		switch {
-		case !IsVariable(k):
-			row.State, row.Why = "refused", "not UPPER_SNAKE"
 		case e.Why != "":
 			row.State, row.Why = "refused", e.Why
+		case !IsVariable(k):
+			row.State, row.Why = "refused", "not UPPER_SNAKE"
 		case e.Value.Len() == 0 && !allowEmpty:
 			row.State, row.Why = "skipped", "empty; --allow-empty takes it"
 		default:
@@ -98,12 +97,29 @@ func (w *World) Importing(ctx context.Context, t Target, file string, items []fo
 	return c, nil
 }
 
+// lastItems returns the items by key. Of several the last one counts, as it does for
+// every reader; where an earlier one has another value, nobody knows which is meant.
+func lastItems(items []formats.Item) map[string]formats.Item {
+	out := make(map[string]formats.Item, len(items))
+	for _, e := range items {
+		if earlier, twice := out[e.Key]; twice && e.Why == "" && !earlier.Value.Equal(e.Value) {
+			e.Why = fmt.Sprintf("another value stands on line %d; keep one of them", earlier.Line)
+		}
+		out[e.Key] = e
+	}
+	return out
+}
+
 // unfit says why a value must not be written, with the state refused.
 func unfit(key string, v secret.Value) (state, why string) {
 	if v.Equal(secret.New(v.String())) {
 		return "refused", "the mask of a value, not a value"
 	}
 	if err := CheckValue(key, v); err != nil {
+		var f *fault.Error
+		if errors.As(err, &f) {
+			return "refused", f.Message
+		}
 		return "refused", "not a value that an environment can carry"
 	}
 	return "", ""
@@ -147,10 +163,7 @@ func (w *World) Editable(ctx context.Context, t Target) (*Comparison, map[string
 // the keys that were in the text, of which those missing now are removed.
 func (c *Comparison) Edited(items []formats.Item, shown []string) *Comparison {
 	out := &Comparison{Target: c.Target, Path: c.Path, Patch: providers.Patch{}, current: c.current, store: c.store, key: c.key}
-	last := map[string]formats.Item{}
-	for _, e := range items {
-		last[e.Key] = e
-	}
+	last := lastItems(items)
 	for _, k := range shown {
 		if _, still := last[k]; !still {
 			out.add(ImportRow{Key: k, State: "removed"}, secret.Value{})
@@ -160,6 +173,8 @@ func (c *Comparison) Edited(items []formats.Item, shown []string) *Comparison {
 		e := last[k]
 		row := ImportRow{Key: k, Line: e.Line}
 		switch old := c.current.Values[k]; {
+		case e.Why != "":
+			row.State, row.Why = "refused", e.Why
 		case old.IsSet() && old.Equal(e.Value): // as it was, whatever it is
 		case !e.Value.IsSet():
 			row.State, row.Why = "refused", "no value; write KEY= for an empty one"

@@ -4,6 +4,7 @@
 package formats
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -58,12 +59,15 @@ func Names() string {
 	return strings.Join(names, ", ")
 }
 
-// Guess tells a file's format by its name, and where that says only YAML, by
+// Guess tells a file's format by its name, and where that says only YAML or JSON, by
 // what stands in it. What has no telling name is dotenv.
 func Guess(file string, src []byte) Format {
 	base := strings.ToLower(filepath.Base(file))
 	switch filepath.Ext(base) {
 	case ".json":
+		if bytes.Contains(src, []byte(`"apiVersion"`)) && len(src) <= MaxSize && (&tree{file: base}).isManifest(src) {
+			return K8s
+		}
 		return JSON
 	case ".ini", ".cfg":
 		return INI
@@ -102,6 +106,9 @@ func Read(f Format, file string, src []byte, o ReadOptions) ([]Item, error) {
 	}
 	if f != Dotenv && !utf8.Valid(src) {
 		return nil, fault.New(fault.Invalid, "read "+file, "not UTF-8", "save the file as UTF-8")
+	}
+	if f != Dotenv { // its own reader knows the mark
+		src = bytes.TrimPrefix(src, []byte("\uFEFF"))
 	}
 	switch f {
 	case Compose:

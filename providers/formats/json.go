@@ -143,7 +143,7 @@ func (r *jsonReader) line() int {
 func (r *jsonReader) token() (json.Token, error) {
 	t, err := r.dec.Token()
 	if err != nil {
-		return nil, invalid(r.file, r.line(), "check it: python3 -m json.tool FILE", "not JSON: %s", jsonProblem(err))
+		return nil, invalid(r.file, r.line(), "check it: python3 -m json.tool "+r.file, "not JSON: %s", jsonProblem(err))
 	}
 	return t, nil
 }

@@ -3,6 +3,7 @@ package formats
 import (
 	"encoding/base64"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -16,7 +17,7 @@ import (
 // which is base64 in a Secret, with stringData over it.
 func readKubernetes(file string, src []byte, name string) ([]Item, error) {
 	t := &tree{file: file}
-	docs, err := t.documents(src)
+	docs, err := t.objects(src)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +61,42 @@ func readKubernetes(file string, src []byte, name string) ([]Item, error) {
 		return nil, invalid(file, 0, "name the right --format", "no Secret in it")
 	}
 	return items, nil
+}
+
+// objects returns the objects of a manifest, those of a List (kubectl get) one by one.
+func (t *tree) objects(src []byte) ([]*yaml.Node, error) {
+	docs, err := t.documents(src)
+	if err != nil {
+		return nil, err
+	}
+	var out []*yaml.Node
+	for _, d := range docs {
+		kind, err := t.get(d, "kind")
+		if err != nil {
+			return nil, err
+		}
+		if kind == nil || !strings.HasSuffix(kind.Value, "List") {
+			out = append(out, d)
+			continue
+		}
+		items, err := t.get(d, "items")
+		if err != nil {
+			return nil, err
+		}
+		if items != nil && items.Kind == yaml.SequenceNode {
+			out = append(out, items.Content...)
+		}
+	}
+	return out, nil
+}
+
+// isManifest tells whether a text holds a Secret or a ConfigMap.
+func (t *tree) isManifest(src []byte) bool {
+	docs, err := t.objects(src)
+	return err == nil && slices.ContainsFunc(docs, func(d *yaml.Node) bool {
+		kind, err := t.get(d, "kind")
+		return err == nil && kind != nil && (kind.Value == "Secret" || kind.Value == "ConfigMap")
+	})
 }
 
 func (t *tree) manifest(d *yaml.Node, encoded bool) ([]Item, error) {

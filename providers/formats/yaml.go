@@ -68,9 +68,13 @@ func (t *tree) documents(src []byte) (docs []*yaml.Node, err error) {
 	return nil, invalid(t.file, 0, "", "more than %d documents", maxDocuments)
 }
 
-// yamlLine takes the line out of the parser's message: it is nowhere else.
+// yamlLine takes the line out of the parser's message: it is nowhere else. The
+// first line it does not name.
 func yamlLine(err error) int {
-	var line int
+	if strings.Contains(err.Error(), "control characters") {
+		return 0
+	}
+	line := 1
 	if i := strings.Index(err.Error(), "line "); i >= 0 {
 		_, _ = fmt.Sscanf(err.Error()[i:], "line %d", &line)
 	}
@@ -332,6 +336,11 @@ func (t *tree) named(n *yaml.Node, r rules) ([]Item, error) {
 // parts returns the dotted paths of maps that hold a plain value.
 func (t *tree) parts(n *yaml.Node, path []string) ([]string, error) {
 	n, err := t.follow(n)
+	if err == nil && n.Kind == yaml.SequenceNode && len(path) > 0 && len(n.Content) > 0 {
+		if name, err := t.get(n.Content[0], "name"); err != nil || name != nil && name.Kind == yaml.ScalarNode && isName(name.Value) && name.Value == strings.ToUpper(name.Value) {
+			return []string{strings.Join(path, ".")}, err
+		}
+	}
 	if err != nil || n.Kind != yaml.MappingNode {
 		return nil, err
 	}
@@ -407,10 +416,10 @@ func guessYAML(base string, src []byte) Format {
 	if err != nil {
 		return YAML // reading it says what is wrong
 	}
+	if t.isManifest(src) {
+		return K8s
+	}
 	for _, d := range docs {
-		if kind, err := t.get(d, "kind"); err == nil && kind != nil && (kind.Value == "Secret" || kind.Value == "ConfigMap") {
-			return K8s
-		}
 		if s, err := t.get(d, "services"); err == nil && s != nil && s.Kind == yaml.MappingNode {
 			return Compose
 		}
