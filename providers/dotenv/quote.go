@@ -110,13 +110,14 @@ func hardParts(v string) string {
 		{`\`, "backslashes"},
 		{"#", "#"},
 		{" \t", "blanks"},
+		{"!&()*;<>?[]{|}~", "characters that a shell acts on"},
 	} {
 		if strings.ContainsAny(v, p.chars) {
 			parts = append(parts, p.name)
 		}
 	}
 	if len(parts) == 0 {
-		return "its length or its bytes"
+		return "its bytes"
 	}
 	return strings.Join(parts, ", ")
 }

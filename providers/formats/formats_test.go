@@ -313,3 +313,36 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestWriteNamesEveryHardValue: one run says all that is in the way, and names only
+// readers that take all of it.
+func TestWriteNamesEveryHardValue(t *testing.T) {
+	t.Parallel()
+	values := map[string]secret.Value{
+		"AMP": secret.New("&a"), "FINE": secret.New("x"), "LINES": secret.New("a\n'b'"),
+		"M1": secret.New("~a"), "M2": secret.New("~a"), "M3": secret.New("~a"), "M4": secret.New("~a"),
+	}
+	_, err := Write(Dotenv, values, WriteOptions{})
+	if !fault.Is(err, fault.Refused) || !strings.Contains(err.Error(), "export AMP, LINES, M1, M2, M3 and 1 more: ") || !strings.Contains(err.Error(), "characters that a shell acts on") {
+		t.Error(err)
+	}
+	if hint := fault.HintOf(err); !strings.Contains(hint, "--for sh") || strings.Contains(hint, "--for docker") {
+		t.Errorf("hint %q: docker's reader takes no line end", hint)
+	}
+}
+
+func TestReadDotenvDollarInSingleQuotes(t *testing.T) {
+	t.Parallel()
+	src := []byte("A='${HOME}'\nB=${HOME}\nC='$HOME'\n")
+	items, err := Read(Dotenv, "x.env", src, ReadOptions{})
+	if err != nil || len(items) != 3 {
+		t.Fatal(items, err)
+	}
+	if !strings.Contains(items[0].Why, "--format shell") || !strings.Contains(items[1].Why, "put it in single quotes") || items[2].Why != "" {
+		t.Errorf("%q, %q, %q", items[0].Why, items[1].Why, items[2].Why)
+	}
+	items, err = Read(Shell, "x.env", src[:12], ReadOptions{})
+	if err != nil || items[0].Why != "" || items[0].Value.Reveal() != "${HOME}" {
+		t.Error(items, err)
+	}
+}

@@ -30,6 +30,9 @@ func readDotenv(file string, src []byte) ([]Item, error) {
 			i.Why = "no value: the reader would take its own environment's"
 		case e.Expands:
 			i.Why = "holds a $ that readers expand; put it in single quotes if it is meant as it is"
+			if e.Quote == '\'' {
+				i.Why = "python-dotenv replaces ${…} also in single quotes; --format shell takes the file as a shell reads it"
+			}
 		}
 		items = append(items, i)
 	}
@@ -86,18 +89,30 @@ func shellQuote(s string) string {
 
 func assignments(values map[string]secret.Value, before string, readers []dotenv.Dialect) (secret.Value, error) {
 	var b strings.Builder
+	var hard []string // the names whose values no text suits
+	var first error
 	for _, k := range sorted(values) {
 		if err := checkName(k, readers); err != nil {
 			return secret.Value{}, err
 		}
 		text, err := dotenv.Quote(values[k], readers...)
 		if err != nil {
-			return secret.Value{}, fault.Wrap(err, fault.KindOf(err), "export "+k, instead(values[k], readers))
+			if hard = append(hard, k); first == nil {
+				first = err
+			}
+			continue
 		}
 		if before != "" {
 			text = secret.New(shellQuote(values[k].Reveal()))
 		}
 		fmt.Fprintf(&b, "%s%s=%s\n", before, k, text.Reveal())
+	}
+	if first != nil {
+		what := strings.Join(hard[:min(len(hard), 5)], ", ")
+		if more := len(hard) - 5; more > 0 {
+			what += fmt.Sprintf(" and %d more", more)
+		}
+		return secret.Value{}, fault.Wrap(first, fault.KindOf(first), "export "+what, instead(values, hard, readers))
 	}
 	for _, d := range readers {
 		r, err := dotenv.ReadAs(d, "the text", []byte(b.String()), nil)
@@ -115,12 +130,12 @@ func assignments(values map[string]secret.Value, before string, readers []dotenv
 	return secret.New(b.String()), nil
 }
 
-// instead names a reader, or a format, that takes the value.
-func instead(v secret.Value, readers []dotenv.Dialect) string {
+// instead names a reader, or a format, that takes these values.
+func instead(values map[string]secret.Value, names []string, readers []dotenv.Dialect) string {
 	if len(readers) > 1 {
 		var fits []string
 		for _, d := range readers {
-			if _, err := dotenv.Quote(v, d); err == nil {
+			if !slices.ContainsFunc(names, func(k string) bool { _, err := dotenv.Quote(values[k], d); return err != nil }) {
 				fits = append(fits, "--for "+string(d))
 			}
 		}
