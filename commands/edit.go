@@ -185,6 +185,7 @@ func readSession(s *session, before *playbooks.Comparison, shown []string) (*pla
 type session struct {
 	dir, file string
 	unlock    func() error
+	unguard   func()
 	signals   chan os.Signal
 	disk      bool
 }
@@ -223,6 +224,7 @@ func (a *app) openSession(ctx context.Context, allowDisk bool) (*session, error)
 	if s.unlock, err = atomicfile.Lock(ctx, filepath.Join(dir, ".lock")); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	s.unguard = guard(dir)
 	return s, nil
 }
 
@@ -269,7 +271,11 @@ func (s *session) close() error {
 	if s.disk {
 		blank(s.dir)
 	}
+	_ = os.Chmod(s.dir, 0o700) // an editor may have closed it
 	err := os.RemoveAll(s.dir)
+	if s.unguard != nil {
+		s.unguard()
+	}
 	if s.unlock != nil {
 		_ = s.unlock()
 	}
@@ -326,6 +332,7 @@ func (a *app) runEditor(ctx context.Context, s *session) error {
 		cmd.Stdout = a.Stderr
 	}
 	op := "run the editor"
+	defer a.ui.KeepTerminal()()
 	if err := cmd.Start(); err != nil {
 		return fault.Newf(fault.NotFound, op, "name one in VISUAL or EDITOR", "%s", plainCause(err))
 	}
@@ -340,6 +347,8 @@ func (a *app) runEditor(ctx context.Context, s *session) error {
 			switch {
 			case ended:
 				return fault.New(fault.Interrupted, "edit", "ended from outside, nothing was written", "")
+			case errors.As(err, &exit) && (exit.ExitCode() == 126 || exit.ExitCode() == 127): // the shell's words stand above
+				return fault.Newf(fault.NotFound, op, "name one in VISUAL or EDITOR", "%s cannot be run, nothing was written", oneLine(editor))
 			case errors.As(err, &exit):
 				return fault.Newf(fault.Interrupted, op, "", "%s ended with %s, nothing was written", oneLine(editor), exit.ProcessState)
 			case err != nil:
@@ -354,12 +363,21 @@ func (a *app) runEditor(ctx context.Context, s *session) error {
 		case <-ctx.Done():
 			ctx, ended = context.WithoutCancel(ctx), true
 		case <-kill:
-			_ = cmd.Process.Kill()
+			signalAll(cmd.Process.Pid, syscall.SIGKILL)
 			continue
 		}
 		if ended && kill == nil {
-			_ = cmd.Process.Signal(syscall.SIGTERM)
+			signalAll(cmd.Process.Pid, syscall.SIGTERM)
 			kill = time.After(2 * time.Second)
+		}
+	}
+}
+
+// signalAll tells the editor, and what runs below it: EDITOR may name a script.
+func signalAll(pid int, sig syscall.Signal) {
+	for _, p := range family(pid) {
+		if proc, err := os.FindProcess(p); err == nil {
+			_ = proc.Signal(sig) // one that has ended needs none
 		}
 	}
 }

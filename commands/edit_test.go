@@ -3,11 +3,14 @@
 package commands_test
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,6 +116,77 @@ func TestEditInterrupt(t *testing.T) {
 	x.ends(0)
 	holds(t, dir, env, "OTHER", "1")
 	empty(t, memory)
+}
+
+// An editor that is ended from outside is ended with all that runs below it, and
+// what it made of the terminal is put back.
+func TestEditEndedFromOutside(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		dir, env, memory := editing(t, `stty raw -echo; sleep 1000 & echo $! >below; chmod 500 "${1%/*}"; echo ready; wait; echo OTHER=1 >>"$1"`)
+		x := onTerminal(t, dir, env, nil, "edit", "--env", "staging")
+		x.expect("ready")
+		x.signal(sig)
+		x.ends(130)
+		x.expect("ended from outside, nothing was written")
+		empty(t, memory)
+		text, err := os.ReadFile(filepath.Join(dir, "below"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "what ran below the editor ends", func() bool { return !runs(pid) })
+	}
+}
+
+// Even where envctl is killed, nothing is left behind.
+func TestEditKilled(t *testing.T) {
+	t.Parallel()
+	dir, env, memory := editing(t, `echo ready; exec sleep 1000`)
+	x := onTerminal(t, dir, env, nil, "edit", "--env", "staging")
+	x.expect("ready")
+	if left, err := os.ReadDir(memory); err != nil || len(left) != 1 {
+		t.Fatalf("the text is not where it was looked for: %v, %v", left, err)
+	}
+	below, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", x.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.signal(syscall.SIGKILL)
+	eventually(t, "the folder goes", func() bool { left, err := os.ReadDir(memory); return err == nil && len(left) == 0 })
+	for _, f := range strings.Fields(string(below)) { // the editor's own end is nobody's business here
+		if pid, err := strconv.Atoi(f); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// An editor that is not there is named, with what to do.
+func TestEditWithoutEditor(t *testing.T) {
+	t.Parallel()
+	dir, env, memory := editing(t, "")
+	x := onTerminal(t, dir, append(env, "EDITOR=no-such-editor --wait"), nil, "edit", "--env", "staging")
+	x.ends(5)
+	x.expect("no-such-editor --wait cannot be run, nothing was written")
+	x.expect("name one in VISUAL or EDITOR")
+	empty(t, memory)
+}
+
+func runs(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for start := time.Now(); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(start) > 30*time.Second {
+			t.Fatal("in vain: " + what)
+		}
+	}
 }
 
 // vim keeps no swap, undo, backup or history file, whatever its settings say.

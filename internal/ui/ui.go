@@ -78,6 +78,20 @@ func (u *UI) Lost() error {
 
 func isTerminal(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
 
+// KeepTerminal returns what puts the terminal's modes back as they are now,
+// whatever a program has made of them that was ended half-way.
+func (u *UI) KeepTerminal() (restore func()) {
+	if !u.InTTY {
+		return func() {}
+	}
+	state, err := term.GetState(int(u.In.Fd()))
+	return func() {
+		if err == nil {
+			_ = term.Restore(int(u.In.Fd()), state) // a terminal that is gone needs none
+		}
+	}
+}
+
 // Width returns the terminal's columns, 80 where nobody says.
 func (u *UI) Width() int {
 	if f, ok := u.Out.(interface{ Fd() uintptr }); ok && u.OutTTY {
