@@ -123,7 +123,7 @@ func TestEditInterrupt(t *testing.T) {
 func TestEditEndedFromOutside(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
-		dir, env, memory := editing(t, `stty raw -echo; sleep 1000 & echo $! >below; chmod 500 "${1%/*}"; echo ready; wait; echo OTHER=1 >>"$1"`)
+		dir, env, memory := editing(t, `trap '' HUP; stty raw -echo; sleep 1000 & echo $! >below; chmod 500 "${1%/*}"; echo ready; wait; echo OTHER=1 >>"$1"`)
 		x := onTerminal(t, dir, env, nil, "edit", "--env", "staging")
 		x.expect("ready")
 		x.signal(sig)
