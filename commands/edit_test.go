@@ -123,7 +123,7 @@ func TestEditInterrupt(t *testing.T) {
 func TestEditEndedFromOutside(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
-		dir, env, memory := editing(t, `trap '' HUP; stty raw -echo; sleep 1000 & echo $! >below; chmod 500 "${1%/*}"; echo ready; wait; echo OTHER=1 >>"$1"`)
+		dir, env, memory := editing(t, `trap '' HUP; stty raw -echo; sleep 100 & echo $! >below; chmod 500 "${1%/*}"; echo ready; wait; echo OTHER=1 >>"$1"`)
 		x := onTerminal(t, dir, env, nil, "edit", "--env", "staging")
 		x.expect("ready")
 		x.signal(sig)
@@ -138,6 +138,7 @@ func TestEditEndedFromOutside(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
 		eventually(t, "what ran below the editor ends", func() bool { return !runs(pid) })
 	}
 }
@@ -145,7 +146,7 @@ func TestEditEndedFromOutside(t *testing.T) {
 // Even where envctl is killed, nothing is left behind.
 func TestEditKilled(t *testing.T) {
 	t.Parallel()
-	dir, env, memory := editing(t, `echo ready; exec sleep 1000`)
+	dir, env, memory := editing(t, `echo ready; exec sleep 100`)
 	x := onTerminal(t, dir, env, nil, "edit", "--env", "staging")
 	x.expect("ready")
 	if left, err := os.ReadDir(memory); err != nil || len(left) != 1 {
