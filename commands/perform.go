@@ -20,21 +20,21 @@ import (
 
 // runDocument is envctl.run/v1.
 type runDocument struct {
-	Schema      string            `json:"schema"`
-	ID          string            `json:"id"`
-	Playbook    string            `json:"playbook"`
-	Environment string            `json:"environment"`
-	Component   string            `json:"component,omitempty"`
-	State       string            `json:"state"`
-	DryRun      bool              `json:"dry_run,omitempty"`
-	Unchanged   bool              `json:"unchanged,omitempty"`
-	Closed      bool              `json:"closed,omitempty"`
-	FromVersion *int              `json:"from_version,omitempty"`
-	ToVersion   *int              `json:"to_version,omitempty"`
-	Deployed    bool              `json:"deployed"`
-	Verified    any               `json:"verified"` // false, or its evidence
-	Proven      []string          `json:"proven,omitempty"`
-	Plan        []factDocument    `json:"plan,omitempty"`
+	Schema      string         `json:"schema"`
+	ID          string         `json:"id"`
+	Playbook    string         `json:"playbook"`
+	Environment string         `json:"environment"`
+	Component   string         `json:"component,omitempty"`
+	State       string         `json:"state"`
+	DryRun      bool           `json:"dry_run,omitempty"`
+	Unchanged   bool           `json:"unchanged,omitempty"`
+	Closed      bool           `json:"closed,omitempty"`
+	FromVersion *int           `json:"from_version,omitempty"`
+	ToVersion   *int           `json:"to_version,omitempty"`
+	Deployed    bool           `json:"deployed"`
+	Verified    any            `json:"verified"` // false, or its evidence
+	Proven      []string       `json:"proven,omitempty"`
+	Plan        []factDocument `json:"plan,omitempty"`
 	// Rows say what an import or an edit made of each key.
 	Rows  []playbooks.ImportRow `json:"rows,omitempty"`
 	Steps []plan.StepRecord     `json:"steps"`
