@@ -271,7 +271,7 @@ func (s *session) close() error {
 	if s.disk {
 		blank(s.dir)
 	}
-	_ = os.Chmod(s.dir, 0o700) // an editor may have closed it
+	_ = os.Chmod(s.dir, 0o700) //nolint:gosec // our own folder, which an editor may have closed
 	err := os.RemoveAll(s.dir)
 	if s.unguard != nil {
 		s.unguard()
