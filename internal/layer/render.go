@@ -3,7 +3,6 @@ package layer
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"text/template"
-	"text/template/parse"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,8 +38,6 @@ type RenderInput struct {
 	// Local says that Secret answers from memory, so that nothing is won by
 	// foreseeing what will be asked.
 	Local bool
-	// Prepared is what Prepare returned for the template; nil: it is prepared anew.
-	Prepared *Prepared
 	// Reader is who reads the text; "" is dotenv.Sh.
 	Reader dotenv.Dialect
 	// Required names the variables that must not be empty.
@@ -147,7 +143,7 @@ type secretResult struct {
 type segment struct {
 	offset int
 	pos    int
-	text   bool
+	text   bool // it is the template's own text from pos on
 }
 
 // anomaly is what a function made of a missing value.
@@ -164,11 +160,10 @@ func (r *renderer) anomaly(text string) {
 }
 
 type renderer struct {
-	ctx   context.Context
-	t     *Template
-	in    RenderInput
-	root  *template.Template
-	marks *Prepared
+	ctx  context.Context
+	t    *Template
+	in   RenderInput
+	root *template.Template
 
 	// Of one pass:
 	secrets map[string]*secretResult
@@ -184,15 +179,11 @@ type renderer struct {
 }
 
 func newRenderer(ctx context.Context, t *Template, in RenderInput) *renderer {
-	m := in.Prepared
-	if m == nil {
-		m = t.Prepare()
-	}
-	r := &renderer{ctx: ctx, t: t, in: in, marks: m}
+	r := &renderer{ctx: ctx, t: t, in: in}
 	r.root = template.New("template").Funcs(r.functions()).Option("missingkey=zero")
-	for _, name := range slices.Sorted(maps.Keys(m.trees)) {
+	for _, name := range slices.Sorted(maps.Keys(t.trees)) {
 		// Only a name used twice is refused, and these are a map's keys.
-		r.root = template.Must(r.root.AddParseTree(name, m.trees[name]))
+		r.root = template.Must(r.root.AddParseTree(name, t.trees[name]))
 	}
 	return r
 }
@@ -285,11 +276,11 @@ func (r *renderer) secret(args ...string) (any, error) {
 
 // Write takes the template's output, up to maxOutput, and the marks in it.
 func (r *renderer) Write(p []byte) (int, error) {
-	if n, ok := r.marks.marked(p); ok {
-		s := r.marks.nodes[n]
-		s.offset = r.out.Len()
-		r.segments = append(r.segments, s)
-		return len(p), r.step(1)
+	if pos, ok := r.t.own(p); ok {
+		r.segments = append(r.segments, segment{r.out.Len(), pos, len(p) > 0})
+		if err := r.step(1); err != nil || len(p) == 0 {
+			return 0, err
+		}
 	}
 	if r.out.Len()+len(p) > maxOutput {
 		r.cause = errOutput
@@ -313,81 +304,6 @@ func (r *renderer) step(n int) error {
 		return nil
 	}
 	return r.cause
-}
-
-// Prepared is a template made ready to be rendered, also several times at once.
-type Prepared struct {
-	trees map[string]*parse.Tree
-	nodes []segment // by mark
-	marks []byte    // of markLen each; not to be changed
-}
-
-// markLen is the length of a mark: its number.
-const markLen = 4
-
-// Prepare does what is the same for every rendering of t. It takes more room
-// than the template.
-func (t *Template) Prepare() *Prepared {
-	m := &Prepared{trees: make(map[string]*parse.Tree, len(t.trees))}
-	var texts []*parse.TextNode
-	for name, tree := range t.trees {
-		m.trees[name] = tree.Copy()
-		texts = m.mark(m.trees[name].Root, texts)
-	}
-	m.marks = make([]byte, 0, markLen*len(texts))
-	for i := range texts {
-		m.marks = binary.BigEndian.AppendUint32(m.marks, uint32(i))
-	}
-	for i, text := range texts {
-		text.Text = m.marks[markLen*i : markLen*(i+1)]
-	}
-	return m
-}
-
-// mark puts a text of ours before every node that writes or decides, so that
-// each stretch of output is known to its node and no loop goes unnoticed. The
-// writer keeps those texts to itself: a call of a function would cost ten times as much.
-func (m *Prepared) mark(l *parse.ListNode, texts []*parse.TextNode) []*parse.TextNode {
-	if l == nil {
-		return texts
-	}
-	marker := func(pos parse.Pos, text bool) parse.Node {
-		m.nodes = append(m.nodes, segment{pos: int(pos), text: text})
-		n := &parse.TextNode{NodeType: parse.NodeText, Pos: pos}
-		texts = append(texts, n)
-		return n
-	}
-	nodes := make([]parse.Node, 0, 2*len(l.Nodes)+1)
-	if len(l.Nodes) == 0 { // the body of a loop, perhaps
-		nodes = append(nodes, marker(l.Position(), false))
-	}
-	for _, n := range l.Nodes {
-		switch n := n.(type) {
-		case *parse.IfNode:
-			texts = m.mark(n.ElseList, m.mark(n.List, texts))
-		case *parse.WithNode:
-			texts = m.mark(n.ElseList, m.mark(n.List, texts))
-		case *parse.RangeNode:
-			texts = m.mark(n.ElseList, m.mark(n.List, texts))
-		}
-		_, text := n.(*parse.TextNode)
-		nodes = append(nodes, marker(n.Position(), text), n)
-	}
-	l.Nodes = nodes
-	return texts
-}
-
-// marked returns the mark that p is, in the place where it was made: a value
-// with the same bytes is another text.
-func (m *Prepared) marked(p []byte) (int, bool) {
-	if len(p) != markLen {
-		return 0, false
-	}
-	n := uint(binary.BigEndian.Uint32(p))
-	if n >= uint(len(m.nodes)) || &p[0] != &m.marks[markLen*n] {
-		return 0, false
-	}
-	return int(n), true
 }
 
 func (r *renderer) functions() template.FuncMap {

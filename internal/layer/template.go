@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"text/template/parse"
@@ -29,10 +28,11 @@ type Template struct {
 	Spreads   []Spread       // the places that emit every key of a path
 	Problems  []Problem
 
-	src   string
-	lines lineIndex
-	trees map[string]*parse.Tree
-	pure  map[string]any // the pure functions that it calls
+	src    string
+	copied []byte // src, see mark
+	lines  lineIndex
+	trees  map[string]*parse.Tree
+	pure   map[string]any // the pure functions that it calls
 }
 
 // TemplatePath is a store path in terms of the environment it is read in.
@@ -133,11 +133,11 @@ func (t *Template) Digest() string {
 
 // Names returns the variables' names, sorted, each once.
 func (t *Template) Names() []string {
-	var names []string
-	for _, v := range t.Variables {
-		names = append(names, v.Name)
+	names := make([]string, len(t.Variables))
+	for i := range t.Variables {
+		names[i] = t.Variables[i].Name
 	}
-	sort.Strings(names)
+	slices.Sort(names)
 	return slices.Compact(names)
 }
 
@@ -168,6 +168,7 @@ func ParseTemplate(file string, src []byte) (*Template, error) {
 	if err := t.analyse(); err != nil {
 		return nil, err
 	}
+	t.mark()
 	return t, nil
 }
 

@@ -61,7 +61,6 @@ type component struct {
 	found  []Finding
 
 	template *layer.Template
-	prepared *layer.Prepared // while it is tried
 	code     *code
 	example  *layer.Example
 	compose  *composeFile

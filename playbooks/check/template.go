@@ -36,8 +36,6 @@ func (c *component) checkTemplate(ctx context.Context) {
 	for _, p := range t.Problems {
 		c.add(c.templateFinding(p))
 	}
-	c.prepared = t.Prepare()
-	defer func() { c.prepared = nil }()
 	trials := c.tryTemplate(ctx)
 	for _, x := range trials {
 		c.failures(x)
@@ -107,7 +105,7 @@ func (c *component) render(ctx context.Context, env string, without []layer.Inpu
 	return layer.Render(ctx, t, layer.RenderInput{
 		Env:    vars,
 		Reader: c.reader(),
-		Local:  true, Prepared: c.prepared,
+		Local:  true,
 		Secret: func(_ context.Context, path string) (layer.SecretData, error) {
 			return layer.SecretData{Values: keys[path], Version: 1}, nil
 		},
