@@ -1,9 +1,9 @@
 package layer
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"text/template/parse"
 
@@ -23,6 +23,7 @@ type analysis struct {
 	always []string // the paths on which a variable's value may depend by an assignment in a branch
 	calls  []string // the templates being walked, against recursion
 	byPos  map[int]*TemplateVariable
+	found  []*TemplateVariable
 	states []state
 	steps  int
 	err    error
@@ -68,30 +69,27 @@ func (t *Template) analyse() error {
 	for i := range a.states {
 		a.endValue(&a.states[i])
 	}
-	for _, v := range a.byPos {
+	slices.SortFunc(a.found, func(x, y *TemplateVariable) int { return x.offset - y.offset })
+	t.Variables = make([]TemplateVariable, len(a.found))
+	for i, v := range a.found {
 		v.finish()
 		v.Needs = t.needed(append(v.Needs, a.always...))
-		t.Variables = append(t.Variables, *v)
+		t.Variables[i] = *v
 	}
 	for i := range t.Spreads {
 		t.Spreads[i].Needs = t.needed(append(t.Spreads[i].Needs, a.always...))
 	}
-	sort.Slice(t.Variables, func(i, j int) bool { return t.Variables[i].offset < t.Variables[j].offset })
-	sort.SliceStable(t.Paths, func(i, j int) bool {
-		return t.Paths[i].Line < t.Paths[j].Line || t.Paths[i].Line == t.Paths[j].Line && t.Paths[i].Column < t.Paths[j].Column
-	})
+	slices.SortStableFunc(t.Paths, func(p, q TemplatePath) int { return cmp.Or(p.Line-q.Line, p.Column-q.Column) })
 	t.Inputs = uniqueInputs(a.inputs)
 	sortInputs(t.Inputs)
 	slices.Sort(a.envs)
 	t.Envs = slices.Compact(a.envs)
-	sort.SliceStable(t.Problems, func(i, j int) bool { return t.Problems[i].Line < t.Problems[j].Line })
+	slices.SortStableFunc(t.Problems, func(p, q Problem) int { return p.Line - q.Line })
 	return nil
 }
 
 func sortInputs(in []Input) {
-	sort.SliceStable(in, func(i, j int) bool {
-		return in[i].Line < in[j].Line || in[i].Line == in[j].Line && in[i].Column < in[j].Column
-	})
+	slices.SortStableFunc(in, func(x, y Input) int { return cmp.Or(x.Line-y.Line, x.Column-y.Column) })
 }
 
 func uniqueInputs(in []Input) []Input {
@@ -175,34 +173,47 @@ func (a *analysis) include(n *parse.TemplateNode, dot value) {
 
 // branch walks both sides of an if or with and joins what they leave.
 func (a *analysis) branch(b *parse.BranchNode, dot value, inner func(value) value) {
-	mark := len(a.vars)
+	mark, needs := len(a.vars), len(a.needs)
 	cond := a.pipe(b.Pipe, dot)
-	before, outer := slices.Clone(a.states), len(a.vars)
-	saved := slices.Clone(a.vars)
 	c := cond.condition()
-	defer a.needing(cond)()
+	a.needs = cond.paths(a.needs)
+	defer func() { a.needs = a.needs[:needs] }()
 	if b.Type() == parse.NodeWith && cond.isSecret() || b.Type() == parse.NodeIf && cond.isSecret() {
 		// Without the secret, Vault Agent renders nothing: there is no other side.
 		a.list(b.List, inner(cond))
 		a.vars = a.vars[:mark]
 		return
 	}
-	side := func(l *parse.ListNode, dot value, n int) {
-		a.arms, a.conds = append(a.arms, arm{b.Pos, n}), append(a.conds, c)
-		a.list(l, dot)
-		a.arms, a.conds = a.arms[:len(a.arms)-1], a.conds[:len(a.conds)-1]
-		a.vars = a.vars[:outer]
-	}
-	side(b.List, inner(cond), 0)
-	then, after := slices.Clone(a.vars), a.states
-	a.states, a.vars = before, slices.Clone(saved)
-	side(b.ElseList, dot, 1)
-	for i := range a.vars {
-		a.vars[i].value = union(then[i].value, a.vars[i].value)
+	before, saved := fork(a.states), a.vars
+	a.arms, a.conds = append(a.arms, arm{b.Pos, 0}), append(a.conds, c)
+	a.list(b.List, inner(cond))
+	then, after := a.vars, a.states
+	a.states, a.vars = before, saved
+	a.arms[len(a.arms)-1].side = 1
+	a.list(b.ElseList, dot)
+	a.rejoin(then, after, mark)
+}
+
+// rejoin ends a branch: variables and states are what either side leaves.
+func (a *analysis) rejoin(then []binding, after []state, mark int) {
+	for i, b := range then[:mark] {
+		if !b.value.is(a.vars[i].value) {
+			a.set(i, union(b.value, a.vars[i].value))
+		}
 	}
 	a.vars = a.vars[:mark]
+	a.arms, a.conds = a.arms[:len(a.arms)-1], a.conds[:len(a.conds)-1]
 	after, a.states = a.states, after
 	a.merge(after)
+}
+
+// fork returns states to go on from in another way. Those and the given ones share
+// the parts so far, and neither adds to them in place.
+func fork(states []state) []state {
+	for i := range states {
+		states[i].parts = slices.Clip(states[i].parts)
+	}
+	return slices.Clone(states)
 }
 
 // repeat walks a range: its body may run or not, with anything as its dot.
@@ -231,29 +242,17 @@ func (a *analysis) repeat(b *parse.BranchNode, dot value) {
 		set(0, key)
 		set(1, item)
 	}
-	defer a.needing(over)()
-	before := slices.Clone(a.states)
-	saved := slices.Clone(a.vars)
+	needs := len(a.needs)
+	a.needs = over.paths(a.needs)
+	defer func() { a.needs = a.needs[:needs] }()
+	before, saved := fork(a.states), a.vars
 	a.arms, a.conds = append(a.arms, arm{b.Pos, 0}), append(a.conds, ByStore)
 	a.list(b.List, item)
-	a.arms[len(a.arms)-1].side = 1
-	then, after := slices.Clone(a.vars), a.states
+	then, after := a.vars, a.states
 	a.states, a.vars = before, saved
+	a.arms[len(a.arms)-1].side = 1
 	a.list(b.ElseList, dot)
-	for i := range a.vars {
-		a.vars[i].value = union(then[i].value, a.vars[i].value)
-	}
-	a.arms, a.conds = a.arms[:len(a.arms)-1], a.conds[:len(a.conds)-1]
-	a.vars = a.vars[:mark]
-	after, a.states = a.states, after
-	a.merge(after)
-}
-
-// needing notes that what is walked until its result is called depends on v.
-func (a *analysis) needing(v value) func() {
-	mark := len(a.needs)
-	a.needs = append(a.needs, v.paths()...)
-	return func() { a.needs = a.needs[:mark] }
+	a.rejoin(then, after, mark)
 }
 
 // reached notes on what it depends that the values the output is in the middle
@@ -262,9 +261,17 @@ func (a *analysis) reached() {
 	if len(a.needs) == 0 {
 		return
 	}
-	for _, s := range a.states {
-		if s.phase == inValue {
-			s.v.Needs = append(s.v.Needs, a.needs...)
+	for i := range a.states {
+		if s := &a.states[i]; s.phase == inValue {
+			s.v.need(a.needs)
+		}
+	}
+}
+
+func (v *TemplateVariable) need(paths []string) {
+	for _, p := range paths {
+		if !slices.Contains(v.Needs, p) {
+			v.Needs = append(v.Needs, p)
 		}
 	}
 }
@@ -301,7 +308,7 @@ func (a *analysis) emit(v value, pos int) {
 	for i, x := range v {
 		a.states = before
 		if i < len(v)-1 {
-			a.states = slices.Clone(before)
+			a.states = fork(before)
 		}
 		if x.kind == altRangeKey {
 			for j, s := range a.states {
@@ -310,11 +317,21 @@ func (a *analysis) emit(v value, pos int) {
 				}
 			}
 		} else {
-			for _, p := range x.texts() {
+			parts := x.texts()
+			for j := range a.states {
+				if s := &a.states[j]; s.phase == inValue {
+					s.parts = slices.Grow(s.parts, len(parts))
+				}
+			}
+			for _, p := range parts {
 				a.part(p, pos)
 			}
 		}
-		after = append(after, a.states...)
+		if i == 0 {
+			after = a.states
+		} else {
+			after = append(after, a.states...)
+		}
 	}
 	a.states = nil
 	a.merge(after)
@@ -330,7 +347,7 @@ func (a *analysis) part(p part, pos int) {
 	for i := range a.states {
 		switch s := &a.states[i]; s.phase {
 		case inValue:
-			s.parts = append(slices.Clip(s.parts), p)
+			s.parts = append(s.parts, p)
 		case lineStart:
 			s.phase = inRest // a name or a line that only rendering can tell
 		default:
@@ -350,7 +367,7 @@ func (a *analysis) text(s string, pos int, own bool) {
 				a.endValue(&a.states[i])
 				a.states[i] = state{}
 			} else if newline {
-				a.states[i].parts = append(slices.Clip(a.states[i].parts), part{text: "\n"})
+				a.states[i].parts = append(a.states[i].parts, part{text: "\n"})
 			}
 		}
 		states := a.states
@@ -388,7 +405,7 @@ func (a *analysis) piece(s state, line string, pos int, own bool) state {
 			s.at = pos
 		}
 		eq := strings.IndexByte(line, '=')
-		if strings.HasPrefix(strings.TrimLeft(s.head+line, " \t"), "#") {
+		if strings.HasPrefix(trimBlanks(s.head+line), "#") {
 			s.phase = inRest
 			return s
 		}
@@ -397,9 +414,9 @@ func (a *analysis) piece(s state, line string, pos int, own bool) state {
 			return s
 		}
 		head := s.head + line[:eq]
-		name := strings.TrimLeft(head, " \t")
-		if after, ok := strings.CutPrefix(name, "export"); ok && strings.TrimLeft(after, " \t") != after {
-			name = strings.TrimLeft(after, " \t")
+		name := trimBlanks(head)
+		if after, ok := strings.CutPrefix(name, "export"); ok && trimBlanks(after) != after {
+			name = trimBlanks(after)
 		}
 		if s.keyed != "" && strings.TrimSpace(head) == "" {
 			at, column := a.t.lines.at(pos)
@@ -429,7 +446,7 @@ func (a *analysis) piece(s state, line string, pos int, own bool) state {
 		for i := range len(line) {
 			s.quote = nextQuote(s.quote, line, i)
 		}
-		s.parts = append(slices.Clip(s.parts), part{text: line})
+		s.parts = append(s.parts, part{text: line})
 	}
 	return s
 }
@@ -450,7 +467,7 @@ func nextQuote(open byte, s string, i int) byte {
 // merged reports an assignment that begins a line of the template but, because a
 // trim marker took the newline away, continues one of the output.
 func (a *analysis) merged(s state, line string, pos int) {
-	name, _, ok := strings.Cut(strings.TrimLeft(line, " \t"), "=")
+	name, _, ok := strings.Cut(trimBlanks(line), "=")
 	if !ok || !isName(name) || !startsLine(a.t.src, pos) {
 		return
 	}
@@ -466,19 +483,30 @@ func (a *analysis) merged(s state, line string, pos int) {
 
 // startsLine tells whether only blanks stand before pos in its line.
 func startsLine(src string, pos int) bool {
-	before := src[:pos]
-	return strings.TrimLeft(before[strings.LastIndexByte(before, '\n')+1:], " \t") == ""
+	for pos > 0 && isBlank(src[pos-1]) {
+		pos--
+	}
+	return pos == 0 || src[pos-1] == '\n'
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
+func trimBlanks(s string) string {
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
+	}
+	return s
 }
 
 func (a *analysis) variable(name string, offset int) *TemplateVariable {
 	if v := a.byPos[offset]; v != nil {
 		v.Conditional = min(v.Conditional, a.condition())
-		v.Needs = append(v.Needs, a.needs...)
+		v.need(a.needs)
 		return v
 	}
 	v := &TemplateVariable{Name: name, offset: offset, arms: slices.Clone(a.arms), Conditional: a.condition(), Needs: slices.Clone(a.needs)}
 	v.Line, v.Column = a.t.lines.at(offset)
-	a.byPos[offset] = v
+	a.byPos[offset], a.found = v, append(a.found, v)
 	return v
 }
 
@@ -523,7 +551,7 @@ func (v *TemplateVariable) finish() {
 		v.Static = false
 		for _, p := range parts {
 			inputs, v.Envs = append(inputs, p.inputs...), append(v.Envs, p.envs...)
-			v.Needs = append(v.Needs, p.paths()...)
+			v.Needs = p.paths(v.Needs)
 			switch p.kind {
 			case partEnv:
 				v.Envs = append(v.Envs, p.text)

@@ -79,29 +79,27 @@ func (v value) depends() (inputs []Input, envs []string) {
 // anyPath stands for all paths in what something depends on.
 const anyPath = ""
 
-// paths are the patterns of the paths that v depends on.
-func (v value) paths() []string {
-	var out []string
+// paths appends the patterns of the paths that v depends on.
+func (v value) paths(to []string) []string {
 	for _, a := range v {
 		if a.kind != altText {
-			out = append(out, a.path)
+			to = append(to, a.path)
 		}
 		for _, p := range a.parts {
-			out = append(out, p.paths()...)
+			to = p.paths(to)
 		}
 	}
-	return out
+	return to
 }
 
-func (p part) paths() []string {
+func (p part) paths(to []string) []string {
 	if p.kind == partOpaque && len(p.inputs)+len(p.envs) == 0 {
-		return []string{anyPath}
+		return append(to, anyPath)
 	}
-	var out []string
 	for _, in := range p.inputs {
-		out = append(out, in.Path)
+		to = append(to, in.Path)
 	}
-	return out
+	return to
 }
 
 func (v value) isSecret() bool {
@@ -110,17 +108,26 @@ func (v value) isSecret() bool {
 
 // condition says what a branch on v depends on.
 func (v value) condition() Condition {
-	inputs, envs := v.depends()
-	switch {
-	case v.isSecret():
+	if v.isSecret() {
 		return Always
-	case len(inputs) > 0:
-		return ByStore
-	case len(envs) > 0:
+	}
+	env, opaque := false, false
+	for _, a := range v {
+		if a.kind != altText && a.kind != altSecret {
+			return ByStore
+		}
+		for _, p := range a.parts {
+			if len(p.inputs) > 0 {
+				return ByStore
+			}
+			env = env || p.kind == partEnv || len(p.envs) > 0
+			opaque = opaque || p.kind == partOpaque
+		}
+	}
+	switch {
+	case env:
 		return ByEnv
-	case slices.ContainsFunc(v, func(a alt) bool {
-		return slices.ContainsFunc(a.parts, func(p part) bool { return p.kind == partOpaque })
-	}):
+	case opaque:
 		return ByStore
 	}
 	return Always
@@ -138,6 +145,9 @@ func sameParts(a, b []part) bool {
 			slices.EqualFunc(p.inputs, q.inputs, func(x, y Input) bool { return x.Path == y.Path && x.Key == y.Key })
 	})
 }
+
+// is tells whether v and w are one list.
+func (v value) is(w value) bool { return len(v) == len(w) && (len(v) == 0 || &v[0] == &w[0]) }
 
 // union returns the alternatives of all, each once.
 func union(vs ...value) value {
@@ -164,6 +174,9 @@ func (v value) literal() (string, bool) {
 }
 
 func literalText(ps []part) (string, bool) {
+	if len(ps) == 1 {
+		return ps[0].text, ps[0].kind == partText
+	}
 	var b strings.Builder
 	for _, p := range ps {
 		if p.kind != partText {
@@ -204,10 +217,16 @@ func (a *analysis) assign(name string, v value) {
 	a.always = append(a.always, a.needs...)
 	for i := len(a.vars) - 1; i >= 0; i-- {
 		if a.vars[i].name == name {
-			a.vars[i].value = v
+			a.set(i, v)
 			return
 		}
 	}
+}
+
+// set gives a variable a value. Others may hold the list of them as it was.
+func (a *analysis) set(i int, v value) {
+	a.vars = slices.Clone(a.vars)
+	a.vars[i].value = v
 }
 
 func (a *analysis) command(c *parse.CommandNode, dot value, last *value) value {
@@ -215,7 +234,7 @@ func (a *analysis) command(c *parse.CommandNode, dot value, last *value) value {
 	if !isCall {
 		return a.operand(c.Args[0], dot)
 	}
-	var args []value
+	args := make([]value, 0, len(c.Args))
 	for _, n := range c.Args[1:] {
 		args = append(args, a.operand(n, dot))
 	}
@@ -257,7 +276,7 @@ func (a *analysis) operand(n parse.Node, dot value) value {
 // fields follows .Data.data.KEY.
 func (a *analysis) fields(v value, names []string, pos parse.Pos) value {
 	for _, name := range names {
-		var next value
+		next := make(value, 0, len(v))
 		for _, x := range v {
 			switch {
 			case x.kind == altSecret && name == "Data":
@@ -365,7 +384,11 @@ func concat(v, w value) value {
 			if len(out) == maxAlts {
 				return out
 			}
-			out = append(out, alt{parts: append(slices.Clip(x.parts), y.texts()...)})
+			parts := y.texts()
+			if len(x.parts) > 0 {
+				parts = slices.Concat(x.parts, parts)
+			}
+			out = append(out, alt{parts: parts})
 		}
 	}
 	return out
@@ -422,9 +445,10 @@ func sprintf(args []value) value {
 
 // quoteAll returns v's texts quoted: text alone as it will stand, the rest marked.
 func quoteAll(v value, how string) value {
-	var out value
+	out := make(value, 0, len(v))
 	for _, x := range v {
-		if s, ok := literalText(x.texts()); ok {
+		texts := x.texts()
+		if s, ok := literalText(texts); ok {
 			out = append(out, alt{parts: []part{{text: quoteLiteral(s, how)}}})
 			continue
 		}
@@ -436,8 +460,8 @@ func quoteAll(v value, how string) value {
 		if how == "shquote" {
 			q = "'"
 		}
-		parts := []part{{text: q}}
-		for _, p := range x.texts() {
+		parts := append(make([]part, 0, len(texts)+2), part{text: q})
+		for _, p := range texts {
 			p.quoted = how
 			if p.kind == partText {
 				quoted := quoteLiteral(p.text, how)
