@@ -29,7 +29,7 @@ func newChecker(r *renderer, text string) *checker {
 	c.merged()
 	c.unchanged()
 	c.required()
-	sort.SliceStable(c.problems, func(i, j int) bool { return c.problems[i].Line < c.problems[j].Line })
+	slices.SortStableFunc(c.problems, func(p, q Problem) int { return p.Line - q.Line })
 	return c
 }
 
@@ -86,6 +86,7 @@ func (c *checker) read() {
 			c.problem(RuleUnreadable, "", 0, "%s cannot read the text: it is too large", reader)
 		}
 	}
+	c.variables = make([]RenderedVariable, 0, len(reading.Assignments))
 	for _, a := range reading.Assignments {
 		start := c.lineStart(a.Line)
 		end := len(c.text)
@@ -202,7 +203,7 @@ func (c *checker) merged() {
 			end = c.r.segments[i+1].offset
 		}
 		line, _, _ := strings.Cut(c.text[s.offset:end], "\n")
-		name, _, ok := strings.Cut(strings.TrimLeft(line, " \t"), "=")
+		name, _, ok := strings.Cut(trimBlanks(line), "=")
 		if ok && isName(strings.TrimPrefix(name, "export ")) {
 			textLine, _ := c.lines.at(s.offset)
 			at, _ := c.r.t.lines.at(s.pos)
@@ -230,11 +231,10 @@ func (c *checker) unchanged() {
 		if tv == nil || v.Value.Len() == 0 {
 			continue
 		}
-		matches := len(tv.values) == 0 || tv.Static
-		for _, parts := range tv.values {
+		matches := len(tv.values) == 0 || tv.Static || slices.ContainsFunc(tv.values, func(parts []part) bool {
 			want, known := c.expected(parts)
-			matches = matches || !known || v.Value.Reveal() == want || c.carriage && v.Value.Reveal() == want+"\r"
-		}
+			return !known || v.Value.Reveal() == want || c.carriage && v.Value.Reveal() == want+"\r"
+		})
 		if !matches && !slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Variable == v.Name && p.Line == v.Line }) {
 			c.problem(RuleUnsafeShell, v.Name, v.Line, "the reader gets another value than the store holds: its quoting (%s) does not suit the reader",
 				strings.Join(append([]string{"as written"}, tv.Quotings...), ", "))

@@ -191,7 +191,7 @@ func newRenderer(ctx context.Context, t *Template, in RenderInput) *renderer {
 // execute runs the template once with the secrets that are known and returns
 // the others that it asked for.
 func (r *renderer) execute(known map[string]*secretResult) (string, []string, error) {
-	r.secrets, r.missing, r.segments, r.anomalies, r.cause = known, nil, nil, nil, nil
+	r.secrets, r.missing, r.segments, r.anomalies, r.cause = known, nil, r.segments[:0], nil, nil
 	r.steps, r.work = 0, 0
 	r.out.Reset()
 	err := r.root.ExecuteTemplate(r, "template", nil)
@@ -211,6 +211,16 @@ func (r *renderer) reached() []string {
 func cleanPath(s string) string { return strings.Trim(strings.TrimSpace(s), "/") }
 
 func (r *renderer) fetchAll(ctx context.Context, paths []string) (map[string]*secretResult, error) {
+	if r.in.Local { // a goroutine would only cost
+		all := make(map[string]*secretResult, len(paths))
+		for _, p := range paths {
+			var err error
+			if all[p], err = r.fetch(ctx, p); err != nil {
+				return nil, err
+			}
+		}
+		return all, nil
+	}
 	results := make([]*secretResult, len(paths))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxFetches)

@@ -88,7 +88,7 @@ func (c *component) decidesByEnv() bool {
 func (c *component) render(ctx context.Context, env string, without []layer.Input, bare bool) (layer.Rendered, error) {
 	t := c.template
 	vars := c.templateEnv(env)
-	keys := map[string]map[string]secret.Value{}
+	keys, one := map[string]map[string]secret.Value{}, secret.New(placeholder)
 	for _, p := range t.Paths {
 		path, known := p.Resolve(vars)
 		for _, in := range t.Inputs {
@@ -97,9 +97,9 @@ func (c *component) render(ctx context.Context, env string, without []layer.Inpu
 			}
 			path = strings.Trim(strings.TrimSpace(path), "/")
 			if keys[path] == nil {
-				keys[path] = map[string]secret.Value{}
+				keys[path] = make(map[string]secret.Value, len(t.Inputs))
 			}
-			keys[path][in.Key] = secret.New(placeholder)
+			keys[path][in.Key] = one
 		}
 	}
 	return layer.Render(ctx, t, layer.RenderInput{

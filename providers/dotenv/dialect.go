@@ -105,7 +105,7 @@ const maxExpanded = 16 * MaxSize
 // lines collects what a reader finds.
 type lines struct {
 	pairs    []pair
-	latest   map[string]int // key → its last pair
+	latest   map[string]int // key → its last pair; nil until somebody asks
 	problems []Problem
 	refused  *Problem
 	expanded int // bytes that expansions have made
@@ -118,10 +118,9 @@ type pair struct {
 }
 
 func (l *lines) set(key, value string, line int) {
-	if l.latest == nil {
-		l.latest = map[string]int{}
+	if l.latest != nil {
+		l.latest[key] = len(l.pairs)
 	}
-	l.latest[key] = len(l.pairs)
 	l.pairs = append(l.pairs, pair{key: key, value: value, line: line})
 }
 
@@ -140,6 +139,12 @@ func (l *lines) refuse(line int, key, message string) {
 
 // value returns the winning value of key so far.
 func (l *lines) value(key string) (string, bool) {
+	if l.latest == nil {
+		l.latest = make(map[string]int, len(l.pairs))
+		for i := range l.pairs {
+			l.latest[l.pairs[i].key] = i
+		}
+	}
 	i, ok := l.latest[key]
 	if !ok {
 		return "", false

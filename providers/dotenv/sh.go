@@ -253,6 +253,11 @@ func (s *shell) word() (*word, string) {
 			if c == 0 {
 				w.note(Changes, noNUL)
 			}
+			if n := run(s.src[s.pos:], " \t\n;&|<>()'\"\\$`~:\x00"); n > 0 {
+				w.text.WriteString(s.src[s.pos : s.pos+n])
+				s.pos += n
+				continue
+			}
 			tilde = w.name != "" && c == ':'
 			w.text.WriteByte(c)
 			s.pos++
@@ -283,11 +288,20 @@ func (s *shell) double(w *word) string {
 			if c == 0 {
 				w.note(Changes, noNUL)
 			}
-			w.text.WriteByte(c)
-			s.step()
+			n := max(1, run(s.src[s.pos:], "\"\\$`\x00"))
+			w.text.WriteString(s.src[s.pos : s.pos+n])
+			s.skipTo(s.pos + n)
 		}
 	}
 	return unclosedQuote
+}
+
+// run returns how many bytes of s come before one of stops.
+func run(s, stops string) int {
+	if i := strings.IndexAny(s, stops); i >= 0 {
+		return i
+	}
+	return len(s)
 }
 
 // home expands the ~ at pos.
