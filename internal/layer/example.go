@@ -49,14 +49,15 @@ func (x *Example) Lookup(name string) (ExampleEntry, bool) {
 
 // Duplicates returns the entries that set a name an earlier line sets too.
 func (x *Example) Duplicates() []ExampleEntry {
-	seen := map[string]bool{}
+	seen := make(map[string]bool, len(x.Entries))
 	var out []ExampleEntry
-	for _, e := range x.Entries {
+	for i := range x.Entries {
+		e := &x.Entries[i]
 		if e.Commented {
 			continue
 		}
 		if seen[e.Name] {
-			out = append(out, e)
+			out = append(out, *e)
 		}
 		seen[e.Name] = true
 	}

@@ -360,13 +360,18 @@ func (t *Template) Resolve(env map[string]string) ([]string, error) {
 // emits them too, whatever branches are taken.
 func (t *Template) Duplicates() []TemplateVariable {
 	var out []TemplateVariable
-	earlier := make(map[string][]int, len(t.Variables))
+	latest := make(map[string]int, len(t.Variables)) // from 1
+	before := make([]int, len(t.Variables)+1)        // the one of the same name before it
 	for i := range t.Variables {
 		v := &t.Variables[i]
-		if slices.ContainsFunc(earlier[v.Name], func(j int) bool { return !exclusive(v.arms, t.Variables[j].arms) }) {
-			out = append(out, *v)
+		before[i+1] = latest[v.Name]
+		for j := before[i+1]; j > 0; j = before[j] {
+			if !exclusive(v.arms, t.Variables[j-1].arms) {
+				out = append(out, *v)
+				break
+			}
 		}
-		earlier[v.Name] = append(earlier[v.Name], i)
+		latest[v.Name] = i + 1
 	}
 	return out
 }

@@ -19,7 +19,7 @@ func Sensitive(name string) bool {
 	if strings.HasPrefix(name, "NEXT_PUBLIC_") {
 		return false
 	}
-	for _, word := range strings.Split(strings.ToUpper(name), "_") {
+	for word := range strings.SplitSeq(strings.ToUpper(name), "_") {
 		if slices.Contains(sensitiveWords, word) {
 			return true
 		}

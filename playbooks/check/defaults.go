@@ -29,11 +29,13 @@ func developmentValue(name, text string) string {
 	if debugName(name) && truth(text) == 1 {
 		return "debugging switched on"
 	}
-	if u, err := url.Parse(text); err == nil && u.User != nil {
-		if p, ok := u.User.Password(); ok && isDevelopmentWord(p) {
-			return "a URL with a password for development"
+	if strings.Contains(text, "@") {
+		if u, err := url.Parse(text); err == nil && u.User != nil {
+			if p, ok := u.User.Password(); ok && isDevelopmentWord(p) {
+				return "a URL with a password for development"
+			}
+			return ""
 		}
-		return ""
 	}
 	if secretName(name) && isDevelopmentWord(text) {
 		return "a secret for development"
@@ -49,20 +51,27 @@ func debugName(name string) bool {
 // name ends with: SECRET_KEY and SECRET_KEY_PREVIOUS are, TOKEN_TYPE and CACHE_KEY
 // are not.
 func secretName(name string) bool {
-	words := strings.Split(strings.ToUpper(name), "_")
-	for len(words) > 1 && slices.Contains([]string{"B64", "BASE", "BASE64", "CURRENT", "NEW", "NEXT", "OLD", "PREVIOUS", "PRIMARY", "SECONDARY"}, words[len(words)-1]) {
-		words = words[:len(words)-1]
+	before, last, more := cutLast(strings.ToUpper(name))
+	for more && slices.Contains([]string{"B64", "BASE", "BASE64", "CURRENT", "NEW", "NEXT", "OLD", "PREVIOUS", "PRIMARY", "SECONDARY"}, last) {
+		before, last, more = cutLast(before)
 	}
-	last := words[len(words)-1]
 	switch last {
 	case "AUTH", "JWT", "SIGNATURE", "SIGNING", "WEBHOOK":
 		return false
 	case "KEY", "KEYS":
-		if len(words) > 1 && slices.Contains([]string{"CACHE", "FOREIGN", "GROUP", "INDEX", "PARTITION", "PRIMARY", "PUBLIC", "ROUTING", "SITE", "SORT"}, words[len(words)-2]) {
+		_, owner, _ := cutLast(before)
+		if more && slices.Contains([]string{"CACHE", "FOREIGN", "GROUP", "INDEX", "PARTITION", "PRIMARY", "PUBLIC", "ROUTING", "SITE", "SORT"}, owner) {
 			return false
 		}
 	}
 	return secret.Sensitive(last) && !isPublic(name)
+}
+
+// cutLast takes the last of the words between underscores off a name; more tells
+// whether there are others before it.
+func cutLast(name string) (before, last string, more bool) {
+	i := strings.LastIndexByte(name, '_')
+	return name[:max(0, i)], name[i+1:], i >= 0
 }
 
 func isDevelopmentWord(s string) bool {

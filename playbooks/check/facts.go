@@ -397,22 +397,19 @@ func (c *component) count(n *Counts) {
 		n.Template += len(c.template.Names())
 	}
 	if c.code != nil {
-		accepted, fields := map[string]bool{}, map[string]bool{}
-		for _, f := range c.code.Fields {
-			if f.Canonical != "" {
-				fields[f.Canonical] = true
-			}
-			for _, a := range f.Accepted {
-				accepted[a] = true
+		fields := make(map[string]bool, len(c.code.Fields))
+		for i := range c.code.Fields {
+			if name := c.code.Fields[i].Canonical; name != "" {
+				fields[name] = true
 			}
 		}
 		n.Code += len(fields)
-		n.Accepted += len(accepted)
+		n.Accepted += len(c.code.fields)
 	}
 	if c.example != nil {
-		names := map[string]bool{}
-		for _, e := range c.example.Entries {
-			if !e.Commented {
+		names := make(map[string]bool, len(c.example.Entries))
+		for i := range c.example.Entries {
+			if e := &c.example.Entries[i]; !e.Commented {
 				names[e.Name] = true
 			}
 		}

@@ -41,13 +41,18 @@ func (c *component) duplicates() {
 		}
 	}
 	if c.example != nil {
-		first := map[string]int{}
-		for _, e := range c.example.Entries {
-			if !e.Commented && first[e.Name] == 0 {
+		again := c.example.Duplicates()
+		first := make(map[string]int, len(again))
+		for _, e := range again {
+			first[e.Name] = 0
+		}
+		for i := range c.example.Entries {
+			e := &c.example.Entries[i]
+			if line, twice := first[e.Name]; twice && line == 0 && !e.Commented {
 				first[e.Name] = e.Line
 			}
 		}
-		for _, e := range c.example.Duplicates() {
+		for _, e := range again {
 			say(c.example.File, e.Name, e.Line, e.Column, first[e.Name])
 		}
 	}
@@ -93,20 +98,19 @@ func nearestField(c *code, name string) string {
 }
 
 func (c *component) codeNotInExample() {
-	done := map[string]bool{}
-	entries := map[string][]layer.ExampleEntry{}
-	for _, e := range c.example.Entries {
-		entries[strings.ToUpper(e.Name)] = append(entries[strings.ToUpper(e.Name)], e)
+	done := make(map[string]bool, len(c.code.Fields))
+	entries := make(map[string][]int, len(c.example.Entries))
+	for i := range c.example.Entries {
+		upper := strings.ToUpper(c.example.Entries[i].Name)
+		entries[upper] = append(entries[upper], i)
 	}
-	find := func(f *python.Field, name string) (layer.ExampleEntry, bool) {
-		var found layer.ExampleEntry
-		ok := false
-		for _, e := range entries[strings.ToUpper(name)] {
-			if (e.Name == name || !f.CaseSensitive) && (!ok || found.Commented) {
-				found, ok = e, true
+	find := func(f *python.Field, name string) (found *layer.ExampleEntry) {
+		for _, i := range entries[strings.ToUpper(name)] {
+			if e := &c.example.Entries[i]; (e.Name == name || !f.CaseSensitive) && (found == nil || found.Commented) {
+				found = e
 			}
 		}
-		return found, ok
+		return found
 	}
 	for i := range c.code.Fields {
 		f := &c.code.Fields[i]
@@ -114,8 +118,7 @@ func (c *component) codeNotInExample() {
 			continue
 		}
 		done[f.Canonical] = true
-		e, ok := find(f, f.Canonical)
-		if ok {
+		if e := find(f, f.Canonical); e != nil {
 			if e.Commented && !c.mayStayComment(f, e) {
 				c.add(Finding{
 					Rule: onlyComment, Variable: f.Canonical, File: c.example.File, Line: e.Line, Column: e.Column,
@@ -127,7 +130,7 @@ func (c *component) codeNotInExample() {
 		}
 		message := "it does not stand in " + c.example.File
 		for _, alias := range f.Accepted[1:] {
-			if _, ok := find(f, alias); ok {
+			if find(f, alias) != nil {
 				message += fmt.Sprintf(": only its other name %s does", alias)
 				break
 			}
@@ -142,7 +145,7 @@ func (c *component) codeNotInExample() {
 
 // mayStayComment tells whether leaving a commented line as it is changes
 // nothing: it is optional, or says what the code does without it.
-func (c *component) mayStayComment(f *python.Field, e layer.ExampleEntry) bool {
+func (c *component) mayStayComment(f *python.Field, e *layer.ExampleEntry) bool {
 	switch {
 	case e.Optional || f.Optional && !f.Required:
 		return true
@@ -244,6 +247,9 @@ func newReaders(all []*component) *readers {
 // known tells whether anything in the project, or a program outside, reads a
 // variable.
 func (c *component) known(name string) bool {
+	if c.code != nil && c.code.fields[name] != nil {
+		return true
+	}
 	r := c.readers()
 	if r.any || r.names[name] || slices.ContainsFunc(expectedExtras(), func(p string) bool { return strings.HasPrefix(name, p) }) {
 		return true

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"fmt"
 	"path"
 	"slices"
@@ -60,7 +61,7 @@ func (c *component) readersOf(rel string) []dotenv.Dialect {
 		}
 	}
 	if c.code != nil {
-		reads := strings.Contains(string(c.code.src), "load_dotenv(")
+		reads := bytes.Contains(c.code.src, []byte("load_dotenv("))
 		for _, k := range c.code.Classes {
 			for _, e := range k.EnvFiles {
 				// Relative to where the program is started, which nobody says.

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -78,8 +79,8 @@ func (c *component) decidesByEnv() bool {
 	if len(t.Envs) == 0 {
 		return false
 	}
-	src := string(c.templates[c.config.Template].src)
-	return strings.Contains(src, "eq ") || strings.Contains(src, "ne ") || strings.Contains(src, "regexMatch") || strings.Contains(src, "contains") ||
+	src := c.templates[c.config.Template].src
+	return slices.ContainsFunc([]string{"eq ", "ne ", "regexMatch", "contains"}, func(f string) bool { return bytes.Contains(src, []byte(f)) }) ||
 		slices.ContainsFunc(t.Variables, func(v layer.TemplateVariable) bool { return v.Conditional == layer.ByEnv })
 }
 
@@ -278,7 +279,7 @@ func (c *component) texts(trials []trial) []templateText {
 			variables[p] = v
 		}
 	}
-	seen := map[templateText]bool{}
+	seen := make(map[templateText]bool, len(c.template.Variables))
 	add := func(r layer.Rendered, env string, onlyStatic bool) {
 		bad := problemPlaces(r)
 		for _, v := range r.Variables {

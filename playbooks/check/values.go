@@ -112,10 +112,10 @@ func (c *code) judge(f *python.Field, text string) string {
 		}
 	case python.Str, python.Secret:
 		n := utf8.RuneCountInString(text)
-		if min, err := strconv.Atoi(f.Constraints.MinLength); err == nil && n < min {
+		if min, ok := whole(f.Constraints.MinLength); ok && n < min {
 			return fmt.Sprintf("shorter than %d characters", min)
 		}
-		if max, err := strconv.Atoi(f.Constraints.MaxLength); err == nil && n > max {
+		if max, ok := whole(f.Constraints.MaxLength); ok && n > max {
 			return fmt.Sprintf("longer than %d characters", max)
 		}
 	case python.Bytes, python.Unknown:
@@ -126,6 +126,16 @@ func (c *code) judge(f *python.Field, text string) string {
 // schemes are those that a type of Pydantic takes in each of its versions.
 var schemes = map[string][]string{ //nolint:gochecknoglobals // a constant table
 	"AnyHttpUrl": {"http", "https"}, "HttpUrl": {"http", "https"}, "RedisDsn": {"redis", "rediss"}, "AmqpDsn": {"amqp", "amqps"},
+}
+
+// whole is the number that a constraint is. Most fields have none, and an error
+// for each would cost more than the judging.
+func whole(constraint string) (int, bool) {
+	if constraint == "" {
+		return 0, false
+	}
+	n, err := strconv.Atoi(constraint)
+	return n, err == nil
 }
 
 // sameNumber tells whether two texts are one whole number to Python.
@@ -151,6 +161,9 @@ func limits(f *python.Field, x float64) string {
 		{f.Constraints.Le, "greater than", func(x, y float64) bool { return x <= y }},
 		{f.Constraints.Lt, "not less than", func(x, y float64) bool { return x < y }},
 	} {
+		if l.limit == "" {
+			continue
+		}
 		if y, err := strconv.ParseFloat(l.limit, 64); err == nil && !l.ok(x, y) {
 			return l.words + " " + l.limit
 		}
@@ -247,7 +260,7 @@ func (c *component) checkTypes() {
 // it. Values that are made for one machine or that protect something differ by
 // nature.
 func (c *component) exampleDefault(f *python.Field, name, value string, vault bool, line, column int) {
-	if f.Default == nil || *f.Default == "" || value == "" || vault || c.marked(f) || f.Secret || secretName(name) ||
+	if f.Default == nil || *f.Default == "" || value == "" || value == *f.Default || vault || c.marked(f) || f.Secret || secretName(name) ||
 		slices.Contains(environmentKeys(), name) || ofPlace(value) || ofPlace(*f.Default) || sameValue(f, value, *f.Default) {
 		return
 	}

@@ -421,10 +421,12 @@ func (r *reader) accepted(conf config, gen int, d *decl, args fieldArgs) (accept
 	if len(aliases) == 0 && args.paths == nil && conf.generator != nil {
 		aliases = []string{conf.generator(d.name)}
 	}
-	aliases = slices.Concat(aliases, args.paths)
 	if args.order != nil {
 		aliases = args.order
+	} else if len(args.paths) > 0 {
+		aliases = slices.Concat(aliases, args.paths)
 	}
+	accepted = make([]string, 0, len(aliases)+1)
 	prefix := ""
 	if conf.target == "alias" || conf.target == "all" {
 		prefix = conf.prefix
