@@ -134,7 +134,7 @@ func (a *analysis) list(l *parse.ListNode, dot value) {
 func (a *analysis) node(n parse.Node, dot value) {
 	switch n := n.(type) {
 	case *parse.TextNode:
-		a.text(string(n.Text), int(n.Pos), true)
+		a.text(a.t.src[n.Pos:int(n.Pos)+len(n.Text)], int(n.Pos), true)
 	case *parse.ActionNode:
 		v := a.pipe(n.Pipe, dot)
 		if len(n.Pipe.Decl) == 0 {
@@ -520,6 +520,9 @@ func (a *analysis) endValue(s *state) {
 			return
 		}
 	}
+	if s.v.values == nil {
+		s.v.values = make([][]part, 0, 2) // most have a value and a default
+	}
 	s.v.values = append(s.v.values, s.parts)
 }
 
@@ -538,6 +541,7 @@ func (t *Template) needed(needs []string) []string {
 // finish sums up what the variable's values are made of.
 func (v *TemplateVariable) finish() {
 	var inputs []Input
+	var paths []string
 	v.Static = true
 	for _, parts := range v.values {
 		if s, ok := literalText(parts); ok {
@@ -550,8 +554,14 @@ func (v *TemplateVariable) finish() {
 		}
 		v.Static = false
 		for _, p := range parts {
-			inputs, v.Envs = append(inputs, p.inputs...), append(v.Envs, p.envs...)
-			v.Needs = p.paths(v.Needs)
+			if inputs == nil && len(p.inputs) == 1 {
+				inputs = slices.Clip(p.inputs)
+			} else {
+				inputs = append(inputs, p.inputs...)
+			}
+			v.Envs = append(v.Envs, p.envs...)
+			paths = p.paths(paths[:0])
+			v.need(paths)
 			switch p.kind {
 			case partEnv:
 				v.Envs = append(v.Envs, p.text)

@@ -19,11 +19,12 @@ type checker struct {
 	lines     lineIndex
 	variables []RenderedVariable
 	problems  []Problem
-	carriage  bool // a CR at a value's end was reported
+	carriage  bool                      // a CR at a value's end was reported
+	values    map[string]map[string]any // of the paths that were asked for, by pattern
 }
 
 func newChecker(r *renderer, text string) *checker {
-	c := &checker{r: r, text: text, lines: newLineIndex(text)}
+	c := &checker{r: r, text: text, lines: newLineIndex(text), values: map[string]map[string]any{}}
 	c.read()
 	c.missing()
 	c.merged()
@@ -245,23 +246,21 @@ func (c *checker) unchanged() {
 // expected returns the value that an alternative is meant to have: the
 // template's own text as a shell reads it, with the raw values in their places.
 func (c *checker) expected(parts []part) (string, bool) {
+	switch n := len(parts); {
+	case n == 1 && parts[0].kind != partText:
+		return c.raw(parts[0])
+	case n == 3 && parts[0].isQuote() && parts[1].kind != partText && parts[2].isQuote() && parts[0].text == parts[2].text:
+		return c.raw(parts[1])
+	}
 	var shape strings.Builder
 	var pairs []string
 	for i, p := range parts {
-		raw := ""
-		switch p.kind {
-		case partText:
+		if p.kind == partText {
 			shape.WriteString(p.text)
 			continue
-		case partEnv:
-			raw = c.r.in.Env[p.text]
-		case partKey:
-			v, ok := c.stored(p.inputs[0])
-			if !ok {
-				return "", false
-			}
-			raw = v
-		default:
+		}
+		raw, ok := c.raw(p)
+		if !ok {
 			return "", false
 		}
 		mark := "Zq" + strconv.Itoa(i) + "qZ"
@@ -278,6 +277,20 @@ func (c *checker) expected(parts []part) (string, bool) {
 	return replaceEach(r.Assignments[0].Value.Reveal(), pairs), true
 }
 
+func (p part) isQuote() bool { return p.kind == partText && (p.text == `"` || p.text == "'") }
+
+// raw returns the value that a part stands for, before it is quoted.
+func (c *checker) raw(p part) (string, bool) {
+	switch p.kind {
+	case partEnv:
+		return c.r.in.Env[p.text], true
+	case partKey:
+		return c.stored(p.inputs[0])
+	default:
+		return "", false
+	}
+}
+
 // replaceEach puts values in place of their marks; a value may look like a mark.
 func replaceEach(s string, pairs []string) string {
 	switch len(pairs) { // what a Replacer builds is dear for the one value of most lines
@@ -291,22 +304,24 @@ func replaceEach(s string, pairs []string) string {
 
 // stored returns the text of a key that was read in this rendering.
 func (c *checker) stored(in Input) (string, bool) {
-	for _, p := range c.r.t.Paths {
-		if p.Pattern != in.Path {
-			continue
+	values, known := c.values[in.Path]
+	if !known {
+		for _, p := range c.r.t.Paths {
+			if p.Pattern != in.Path {
+				continue
+			}
+			if path, ok := p.Resolve(c.r.in.Env); ok && c.r.secrets[cleanPath(path)] != nil {
+				values, _ = c.r.secrets[cleanPath(path)].Data["data"].(map[string]any)
+			}
+			break // a pattern is there once
 		}
-		path, ok := p.Resolve(c.r.in.Env)
-		s := c.r.secrets[cleanPath(path)]
-		if !ok || s == nil {
-			return "", false
-		}
-		values, _ := s.Data["data"].(map[string]any)
-		switch v := values[in.Key].(type) {
-		case string:
-			return v, true
-		case json.Number:
-			return v.String(), true
-		}
+		c.values[in.Path] = values
+	}
+	switch v := values[in.Key].(type) {
+	case string:
+		return v, true
+	case json.Number:
+		return v.String(), true
 	}
 	return "", false
 }

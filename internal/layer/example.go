@@ -166,7 +166,7 @@ type namedMark struct {
 
 // comments reads the lines between two assignments.
 func (x *exampleReader) comments(s string, line int) {
-	for _, text := range strings.SplitAfter(s, "\n") {
+	for text := range strings.SplitAfterSeq(s, "\n") {
 		trimmed := strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
 		switch {
 		case strings.HasPrefix(trimmed, "#"):
@@ -218,7 +218,22 @@ func (x *exampleReader) withoutMarks(s string) string {
 	if marksIn(s) != (marks{}) {
 		s = x.re.mark().ReplaceAllString(s, "")
 	}
+	if isSpaced(s) {
+		return s
+	}
 	return strings.Join(strings.Fields(s), " ")
+}
+
+// isSpaced tells whether the words of s stand one blank apart, for certain.
+func isSpaced(s string) bool {
+	before := byte(' ')
+	for i := range len(s) {
+		if c := s[i]; c > '~' || c < ' ' || c == ' ' && before == ' ' {
+			return false
+		}
+		before = s[i]
+	}
+	return before != ' '
 }
 
 // comment reads one line of prose, without its #.

@@ -11,6 +11,7 @@ import (
 // The template's own text stands in the repository and is shown.
 func (r *renderer) masked(out string) string {
 	var b strings.Builder
+	b.Grow(len(out))
 	for i, s := range r.segments {
 		end := len(out)
 		if i+1 < len(r.segments) {

@@ -35,8 +35,8 @@ type RenderInput struct {
 	// Secret reads a path as the template writes it (secret/data/ledger/production/app;
 	// a ?version=N is part of it). It is called once a path, several at once.
 	Secret func(ctx context.Context, path string) (SecretData, error)
-	// Local says that Secret answers from memory, so that nothing is won by
-	// foreseeing what will be asked.
+	// Local says that Secret answers from memory, with values that are nobody's: nothing
+	// is won by foreseeing what will be asked, and nothing is to be masked.
 	Local bool
 	// Reader is who reads the text; "" is dotenv.Sh.
 	Reader dotenv.Dialect
@@ -48,7 +48,7 @@ type RenderInput struct {
 type Rendered struct {
 	Text secret.Value // byte for byte what Vault Agent would write
 	// Masked is Text with [secret] in place of everything that an expression
-	// wrote, but for the environment's own names.
+	// wrote, but for the environment's own names; "" when the input was Local.
 	Masked string
 	// Variables are the assignments in Text as its reader reads them, in order.
 	Variables []RenderedVariable
@@ -127,7 +127,10 @@ func Render(ctx context.Context, t *Template, in RenderInput) (Rendered, error) 
 func (r *renderer) result(known map[string]*secretResult, out string) Rendered {
 	res := Rendered{Text: secret.New(out), Paths: slices.Sorted(maps.Keys(known))}
 	c := newChecker(r, out)
-	res.Variables, res.Problems, res.Masked = c.variables, c.problems, r.masked(out)
+	res.Variables, res.Problems = c.variables, c.problems
+	if !r.in.Local {
+		res.Masked = r.masked(out)
+	}
 	return res
 }
 

@@ -275,25 +275,27 @@ func (a *analysis) operand(n parse.Node, dot value) value {
 
 // fields follows .Data.data.KEY.
 func (a *analysis) fields(v value, names []string, pos parse.Pos) value {
+	if len(names) == 0 {
+		return v
+	}
+	v = slices.Clone(v)
 	for _, name := range names {
-		next := make(value, 0, len(v))
-		for _, x := range v {
+		for i, x := range v {
 			switch {
 			case x.kind == altSecret && name == "Data":
-				next = append(next, alt{kind: altData, path: x.path})
+				v[i] = alt{kind: altData, path: x.path}
 			case x.kind == altData && name == "data":
-				next = append(next, alt{kind: altValues, path: x.path})
+				v[i] = alt{kind: altValues, path: x.path}
 			case x.kind == altData && name == "metadata":
-				next = append(next, alt{kind: altMetadata, path: x.path})
+				v[i] = alt{kind: altMetadata, path: x.path}
 			case x.kind == altValues:
-				next = append(next, a.key(x.path, name, pos))
+				v[i] = a.key(x.path, name, pos)
 			case x.kind == altMetadata || x.kind == altData:
-				next = append(next, opaque(value{{kind: altMetadata, path: x.path}})...)
+				v[i] = opaque(value{{kind: altMetadata, path: x.path}})[0]
 			default:
-				next = append(next, opaque(value{x})...)
+				v[i] = opaque(value{x})[0]
 			}
 		}
-		v = next
 	}
 	return v
 }

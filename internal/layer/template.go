@@ -224,8 +224,13 @@ func tooDeep(s string) int {
 			return 1 + strings.Count(s[:pos], "\n")
 		}
 		depth := 0
-		for pos < len(s) && !strings.HasPrefix(s[pos:], "}}") {
+	action:
+		for ; pos < len(s); pos++ {
 			switch c := s[pos]; c {
+			case '}':
+				if strings.HasPrefix(s[pos:], "}}") {
+					break action
+				}
 			case '(':
 				if depth++; depth > MaxDepth {
 					return 1 + strings.Count(s[:pos], "\n")
@@ -239,7 +244,6 @@ func tooDeep(s string) int {
 					}
 				}
 			}
-			pos++
 		}
 		pos = min(pos, len(s)) // an unclosed text ended past it
 	}

@@ -13,6 +13,8 @@ func (p *exprParser) postfix(e *expr) *expr {
 			return e
 		}
 		switch {
+		case at.kind != tokOp:
+			return e
 		case p.take("."):
 			t := p.peek()
 			if t.kind != tokName {
@@ -32,7 +34,13 @@ func (p *exprParser) postfix(e *expr) *expr {
 }
 
 func (p *exprParser) call(f *expr) *expr {
-	c := &expr{kind: exprCall, args: append(make([]*expr, 0, 6), f), names: append(make([]string, 0, 6), ""), line: f.line, col: f.col}
+	var room struct { // for the call and most lists of arguments at once
+		expr  expr
+		args  [6]*expr
+		names [6]string
+	}
+	c := &room.expr
+	*c = expr{kind: exprCall, args: append(room.args[:0], f), names: append(room.names[:0], ""), line: f.line, col: f.col}
 	if !p.enter() {
 		return c
 	}

@@ -309,7 +309,8 @@ func (p *exprParser) binary(lowest int) *expr {
 
 func (p *exprParser) unary() *expr {
 	at := p.peek()
-	if p.take("-") || p.take("+") || p.take("~") {
+	if at.is("-") || at.is("+") || at.is("~") {
+		p.pos++
 		if !p.enter() {
 			return p.opaque()
 		}

@@ -317,10 +317,11 @@ const (
 func (s *scanner) operator(c byte) {
 	from := s.pos
 	size := 1
+	longer := strings.IndexByte("*./<=>", s.peek(1)) >= 0 // the second byte of all that have one
 	switch {
-	case from+3 <= len(s.src) && strings.Contains(threeOps, s.src[from:from+3]) && c != ' ' && s.src[from+2] != ' ' && s.src[from+1] != ' ':
+	case longer && from+3 <= len(s.src) && strings.Contains(threeOps, s.src[from:from+3]) && c != ' ' && s.src[from+2] != ' ':
 		size = 3
-	case from+2 <= len(s.src) && s.src[from+1] != ' ' && strings.Contains(twoOps, s.src[from:from+2]):
+	case longer && strings.Contains(twoOps, s.src[from:from+2]):
 		size = 2
 	case strings.IndexByte("%&()*+,-./:;<=>@[]^{|}~", c) < 0:
 		s.fail(from, "a character that Python does not allow here")
