@@ -110,7 +110,7 @@ func (a *app) run(ctx context.Context) error {
 	if slices.Contains(line, "--help") {
 		withoutFalse(tree.Flags, tree.Commands) // help asks a flag for more than its names
 	} else {
-		name(tree, line)
+		narrow(tree, line)
 	}
 	var shown bytes.Buffer // nothing but help is written there
 	tree.Writer = &shown

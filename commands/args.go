@@ -340,24 +340,58 @@ type named struct {
 
 func (f *named) Names() []string { return f.names }
 
-// name puts named flags in place of those that the commands of an arranged line have.
-func name(tree *cli.App, line []string) {
-	each := func(flags []cli.Flag) {
-		for i, f := range flags {
-			flags[i] = &named{f, spellings(f)}
+// narrow leaves of the tree what an arranged line needs: its commands, and of their
+// flags those that it gives or that are not zero by themselves. The library prepares
+// and visits all that it has.
+func narrow(tree *cli.App, line []string) {
+	given := map[string]bool{}
+	for _, word := range line {
+		if word == "--" {
+			break
+		}
+		if flag, ok := strings.CutPrefix(word, "--"); ok {
+			name, _, _ := strings.Cut(flag, "=")
+			given[name] = true
 		}
 	}
-	each(tree.Flags)
-	level := tree.Commands
+	needed := func(flags []cli.Flag) []cli.Flag {
+		var kept []cli.Flag
+		for _, f := range flags {
+			if names := spellings(f); given[names[0]] || !isZero(f) {
+				kept = append(kept, &named{f, names})
+			}
+		}
+		return kept
+	}
+	tree.Flags = needed(tree.Flags)
+	level := &tree.Commands
 	for _, word := range line[1:] {
 		if word == "--" {
 			return
 		}
-		if c := find(level, word); c != nil {
-			each(c.Flags)
-			level = c.Subcommands
+		if c := find(*level, word); c != nil {
+			c.Flags = needed(c.Flags)
+			*level = []*cli.Command{c}
+			level = &c.Subcommands
 		}
 	}
+}
+
+// isZero tells whether a flag that is not given is as one that is not there.
+func isZero(f cli.Flag) bool {
+	switch f := f.(type) {
+	case *cli.BoolFlag:
+		return !f.Value
+	case *cli.DurationFlag:
+		return f.Value == 0
+	case *cli.IntFlag:
+		return f.Value == 0
+	case *cli.StringFlag:
+		return f.Value == ""
+	case *cli.StringSliceFlag:
+		return f.Value == nil
+	}
+	return false
 }
 
 func collect(level []*cli.Command, all map[string]cli.Flag) {
