@@ -70,11 +70,11 @@ func (t *Template) analyse() error {
 		a.endValue(&a.states[i])
 	}
 	slices.SortFunc(a.found, func(x, y *TemplateVariable) int { return x.offset - y.offset })
-	t.Variables = make([]TemplateVariable, len(a.found))
-	for i, v := range a.found {
+	t.Variables = slices.Grow(t.Variables, len(a.found))
+	for _, v := range a.found {
 		v.finish()
 		v.Needs = t.needed(append(v.Needs, a.always...))
-		t.Variables[i] = *v
+		t.Variables = append(t.Variables, *v)
 	}
 	for i := range t.Spreads {
 		t.Spreads[i].Needs = t.needed(append(t.Spreads[i].Needs, a.always...))

@@ -87,7 +87,7 @@ func (c *checker) read() {
 			c.problem(RuleUnreadable, "", 0, "%s cannot read the text: it is too large", reader)
 		}
 	}
-	c.variables = make([]RenderedVariable, 0, len(reading.Assignments))
+	c.variables = slices.Grow(c.variables, len(reading.Assignments))
 	for _, a := range reading.Assignments {
 		start := c.lineStart(a.Line)
 		end := len(c.text)

@@ -17,6 +17,7 @@ func TestNeeds(t *testing.T) {
 		`V={{ if ` + a + `.Data.data.on }}1{{ else }}2{{ end }}` + "\nW=1":                                                                 "V: a, W: ",
 		`V=x{{ if ` + a + `.Data.data.on }}` + "\n" + `{{ end }}` + "\nW=1":                                                                "V: a, W: ",
 		`{{ $x := "1" }}{{ if ` + a + `.Data.data.on }}{{ $x = "2" }}{{ end }}V={{ $x }}` + "\nW=1":                                        "V: a, W: a",
+		`{{ $x := "1" }}{{ range ` + a + `.Data.data }}{{ else }}{{ $y := "2" }}{{ $x = $y }}{{ end }}V={{ $x }}` + "\nW=1":                "V: a, W: a",
 		`{{ range $k, $v := ` + a + `.Data.data }}{{ with secret "kv/data/b" }}V={{ .Data.data.k }}` + "\n" + `{{ end }}{{ end }}W=1`:      "V: a b, W: ",
 		`{{ with secret "kv/data/a" }}{{ with secret "kv/data/b" }}V={{ .Data.data.k }}{{ end }}` + "\nW={{ .Data.data.k }}{{ end }}":      "V: a b, W: a",
 		`{{ define "x" }}V={{ . }}{{ end }}{{ template "x" ` + a + `.Data.data.k }}` + "\nW={{ " + b + `.Data.data.k }}`:                   "V: a, W: b",

@@ -133,9 +133,9 @@ func (t *Template) Digest() string {
 
 // Names returns the variables' names, sorted, each once.
 func (t *Template) Names() []string {
-	names := make([]string, len(t.Variables))
+	names := slices.Grow([]string(nil), len(t.Variables))
 	for i := range t.Variables {
-		names[i] = t.Variables[i].Name
+		names = append(names, t.Variables[i].Name)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
