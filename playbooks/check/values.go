@@ -2,6 +2,7 @@ package check
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -52,6 +53,9 @@ func (c *code) judge(f *python.Field, text string) string {
 		}
 		return no()
 	case python.Int:
+		if foreignDigits(text) {
+			return ""
+		}
 		n, err := strconv.ParseInt(strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(t, "+"), ".0"), "_", ""), 10, 64)
 		if err != nil {
 			if x, err := strconv.ParseFloat(strings.ReplaceAll(t, "_", ""), 64); err == nil && isDigits(t) { // larger than 64 bits is a number to Python
@@ -61,7 +65,13 @@ func (c *code) judge(f *python.Field, text string) string {
 		}
 		return limits(f, float64(n))
 	case python.Float:
+		if foreignDigits(text) {
+			return ""
+		}
 		x, err := strconv.ParseFloat(strings.ReplaceAll(t, "_", ""), 64)
+		if errors.Is(err, strconv.ErrRange) {
+			return "" // infinite to Python, too
+		}
 		if err != nil && !isDigits(t) {
 			return no()
 		}
@@ -80,8 +90,8 @@ func (c *code) judge(f *python.Field, text string) string {
 		}
 		return "none of " + strings.Join(f.Choices, ", ")
 	case python.List, python.Dict, python.Nested:
-		var v any
-		if json.Unmarshal([]byte(text), &v) != nil {
+		v, ok := decoded(text)
+		if !ok {
 			if strings.Contains(text, "NaN") || strings.Contains(text, "Infinity") {
 				return "" // JSON to Python
 			}
@@ -99,17 +109,13 @@ func (c *code) judge(f *python.Field, text string) string {
 		}
 		_, isList := v.([]any)
 		_, isDict := v.(map[string]any)
-		if v != nil && (f.Kind == python.List && !isList || f.Kind != python.List && !isDict) {
+		pairs := isList && c.generation(f) == 1 // Pydantic 1 makes a dict of them
+		if v != nil && (f.Kind == python.List && !isList || f.Kind != python.List && !isDict && !pairs) {
 			return no()
 		}
+		return c.entries(f, v)
 	case python.URL:
-		scheme, _, found := strings.Cut(t, ":")
-		if !found {
-			return "not a URL: it has no scheme"
-		}
-		if want := schemes[name]; want != nil && !slices.Contains(want, strings.ToLower(scheme)) {
-			return fmt.Sprintf("not a value of type %s, which begins with %s://", name, strings.Join(want, ":// or "))
-		}
+		return scheme(name, t)
 	case python.Str, python.Secret:
 		n := utf8.RuneCountInString(text)
 		if min, ok := whole(f.Constraints.MinLength); ok && n < min {
@@ -118,14 +124,12 @@ func (c *code) judge(f *python.Field, text string) string {
 		if max, ok := whole(f.Constraints.MaxLength); ok && n > max {
 			return fmt.Sprintf("longer than %d characters", max)
 		}
-	case python.Bytes, python.Unknown:
+		return c.pattern(f, text)
+	case python.Unknown:
+		return calendar(name, t)
+	case python.Bytes:
 	}
 	return ""
-}
-
-// schemes are those that a type of Pydantic takes in each of its versions.
-var schemes = map[string][]string{ //nolint:gochecknoglobals // a constant table
-	"AnyHttpUrl": {"http", "https"}, "HttpUrl": {"http", "https"}, "RedisDsn": {"redis", "rediss"}, "AmqpDsn": {"amqp", "amqps"},
 }
 
 // whole is the number that a constraint is. Most fields have none, and an error
@@ -168,7 +172,7 @@ func limits(f *python.Field, x float64) string {
 			return l.words + " " + l.limit
 		}
 	}
-	return ""
+	return multiple(f, x)
 }
 
 // sameValue tells whether two texts are one value of a field's type.
@@ -238,6 +242,9 @@ func (c *component) checkTypes() {
 				continue // a stand-in of the wrong length
 			}
 			fix := "write a value of type " + f.Type
+			if f.Default != nil && *f.Default != "" && showable(f, e.Name, *f.Default) {
+				fix = fmt.Sprintf("write %s=%s (the code's default), or another value of type %s", e.Name, *f.Default, f.Type)
+			}
 			switch {
 			case f.NoText, strings.HasPrefix(f.Type, "Strict"):
 				fix = fmt.Sprintf("change the type at %s:%d: it takes no text", c.code.File, f.Line)

@@ -106,6 +106,7 @@ func (r *reader) describe(c *class, conf config, gen int, d *decl, nested bool) 
 	}
 	f.Type, f.Kind, f.Optional, f.Secret = t.text, t.kind, t.optional, t.secret
 	f.Choices, f.NoText = t.choices, t.numbers
+	f.Items = r.items(gen, d, t.item)
 	complexType := t.kind == List || t.kind == Dict || t.kind == Nested
 	f.Custom = t.custom || !conf.decoding && complexType
 	// Where None or another type is an alternative Pydantic keeps the text that
@@ -129,6 +130,21 @@ func (r *reader) describe(c *class, conf config, gen int, d *decl, nested bool) 
 		f.Kind = Unknown
 	}
 	return f, t, args
+}
+
+// items describes the entries of a list.
+func (r *reader) items(gen int, d *decl, t *typ) *Field {
+	if t == nil {
+		return nil
+	}
+	f := &Field{Type: t.text, Kind: t.kind, Optional: t.optional, Secret: t.secret, Custom: t.custom, Choices: t.choices, NoText: t.numbers}
+	var args fieldArgs
+	for _, m := range t.metas {
+		m.limits = true
+		r.apply(gen, d, &args, m)
+	}
+	f.Constraints, f.Items = args.limits, r.items(gen, d, t.item)
+	return f
 }
 
 // enumOf returns the enumeration that a declaration names directly or beside
@@ -268,11 +284,11 @@ func (r *reader) apply(gen int, d *decl, args *fieldArgs, m meta) {
 			} else if v != nil || !ok {
 				unread(e, "json_schema_extra is not a literal: its marks are not known")
 			}
-		case "ge", "gt", "le", "lt", "min_length", "max_length", "min_items", "max_items", "pattern", "regex":
+		case "ge", "gt", "le", "lt", "min_length", "max_length", "min_items", "max_items", "multiple_of", "pattern", "regex":
 			r.limit(&args.limits, name, e, m.scope)
 		case "alias_priority", "allow_inf_nan", "allow_mutation", "coerce_numbers_to_str", "const", "decimal_places", "deprecated",
 			"discriminator", "examples", "exclude", "exclude_if", "fail_fast", "field_title_generator", "frozen", "include", "init", "init_var",
-			"kw_only", "max_digits", "multiple_of", "repr", "serialization_alias", "strict", "title", "union_mode", "unique_items", "validate_default":
+			"kw_only", "max_digits", "repr", "serialization_alias", "strict", "title", "union_mode", "unique_items", "validate_default":
 		default:
 			if v, ok := r.eval(e, m.scope, 0); ok {
 				if loose == nil {
@@ -341,6 +357,8 @@ func (r *reader) limit(c *Constraints, name string, e *expr, s *scope) {
 		c.MinLength = text
 	case "max_length", "max_items":
 		c.MaxLength = text
+	case "multiple_of":
+		c.MultipleOf = text
 	case "pattern", "regex":
 		c.Pattern = text
 	}

@@ -49,7 +49,7 @@ func runPython[Request, Answer any](t *testing.T, interpreter, script string, re
 		}
 		in.Write(append(b, '\n'))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, interpreter, "-W", "ignore", filepath.Join("testdata", script))
 	cmd.Stdin = &in

@@ -61,6 +61,7 @@ type Field struct {
 	Choices      []string // the texts that a Literal or an enumeration takes
 	NoText       bool     // a Literal of numbers or truth values has choices that no text equals
 	Constraints  Constraints
+	Items        *Field // what the entries of a list are: only what a type says is filled in; nil where they are not all of one type
 	Description  string
 	Extra        map[string]any // json_schema_extra: nil, bool, int64, float64, string, []any, map[string]any
 }
@@ -88,7 +89,7 @@ func (f *Field) Accepts(name string) bool {
 type Constraints struct {
 	Ge, Gt, Le, Lt       string
 	MinLength, MaxLength string
-	Pattern              string
+	Pattern, MultipleOf  string
 }
 
 // Kind is the class of a type, as far as text for it can be judged.

@@ -1,6 +1,9 @@
 package python
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // typ is what an annotation says.
 type typ struct {
@@ -17,6 +20,7 @@ type typ struct {
 	choices  []string
 	classes  []*class // the models it may hold
 	metas    []meta   // Field(…) calls inside Annotated, in order
+	item     *typ     // of a list whose entries are all of one type
 }
 
 // meta is metadata of an Annotated type; limits only where Pydantic takes no
@@ -225,7 +229,7 @@ func (r *reader) typeIndex(e *expr, s *scope, depth int) typ {
 	if c := name[0]; 'A' <= c && c <= 'Z' && (kind == List || kind == Dict) && (name == "List" || name == "Dict" || name == "Set" || name == "Tuple" || name == "FrozenSet") {
 		name = strings.ToLower(name)
 	}
-	texts := make([]string, len(args))
+	texts, inners := make([]string, len(args)), make([]typ, len(args))
 	for i, a := range args {
 		if _, dots := a.value.(ellipsis); dots && a.kind == exprConst {
 			texts[i] = "..."
@@ -236,12 +240,30 @@ func (r *reader) typeIndex(e *expr, s *scope, depth int) typ {
 			continue
 		}
 		inner := r.typeOf(a, s, depth)
-		texts[i] = inner.text
+		texts[i], inners[i] = inner.text, inner
 		t.secret = t.secret || inner.secret
 		t.custom = t.custom || inner.custom
 	}
 	t.text = name + "[" + strings.Join(texts, ", ") + "]"
+	r.entries(&t, name, args, inners, s)
 	return t
+}
+
+// entries takes what a list's brackets say of its entries.
+func (r *reader) entries(t *typ, name string, args []*expr, inners []typ, s *scope) {
+	dots := func(i int) bool {
+		_, is := args[i].value.(ellipsis)
+		return is && args[i].kind == exprConst
+	}
+	switch {
+	case slices.Contains([]string{"frozenset", "list", "set", "Sequence"}, name) && len(args) == 1, name == "tuple" && len(args) == 2 && dots(1):
+		t.item = &inners[0]
+	case name == "tuple" && len(args) > 0 && !slices.ContainsFunc(args, func(e *expr) bool {
+		return e.kind == exprConst && e.value == ellipsis{} || e.kind == exprStar || e.kind == exprTuple
+	}):
+		n := &expr{kind: exprConst, value: int64(len(args))}
+		t.metas = []meta{{limits: true, scope: s, call: &expr{kind: exprCall, args: []*expr{n, n, n}, names: []string{"", "min_length", "max_length"}}}}
+	}
 }
 
 // metadata takes one argument of Annotated.
@@ -334,6 +356,14 @@ func (r *reader) typeCall(e *expr, s *scope, depth int) typ {
 			t.kind = Bytes
 		}
 		t.metas = []meta{{call: e, scope: s, limits: true}}
+		if name == "conlist" || name == "conset" {
+			for i := 1; i < len(e.args); i++ {
+				if e.names[i] == "item_type" || e.names[i] == "" && i == 1 {
+					item := r.typeOf(e.args[i], s, depth)
+					t.item = &item
+				}
+			}
+		}
 		return t
 	}
 	return typ{kind: Unknown, text: "?"}
@@ -361,6 +391,7 @@ func (r *reader) union(args []*expr, s *scope, depth int) typ {
 		t.choices = append(t.choices, each.choices...)
 		t.classes = append(t.classes, each.classes...)
 		t.metas = append(t.metas, each.metas...)
+		t.item = each.item
 		t.union = t.union || each.union
 		t.kind = each.kind
 	}
@@ -379,7 +410,7 @@ func (r *reader) union(args []*expr, s *scope, depth int) typ {
 	}
 	if members > 1 {
 		t.union = true
-		t.metas = nil // limits of one alternative do not bind the others
+		t.metas, t.item = nil, nil // limits of one alternative do not bind the others
 		if t.kind != Literal && t.kind != Enum {
 			t.choices = nil
 		}
