@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 
-	"envctl/internal/plan"
 	"envctl/internal/secret"
 )
 
@@ -61,5 +60,3 @@ func masks(v secret.Value) []string {
 }
 
 const shortestMask = 4
-
-func factOf(label, text string) plan.Fact { return plan.Fact{Label: label, Text: text} }

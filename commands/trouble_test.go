@@ -3,40 +3,45 @@ package commands_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"envctl/internal/realtest"
 )
 
-// troubled is an operator whose way to a real Vault breaks at a write, and stays
-// broken until it is mended.
+// troubled is an operator whose way to a real Vault breaks at one of its calls.
 type troubled struct {
 	operator
 	vault   *realtest.VaultServer
 	project string
 
-	mu     sync.Mutex
-	n, at  int // writes so far; the first that meets the trouble; 0: none does
-	strike func(w http.ResponseWriter, r *http.Request, forward http.Handler)
+	mu      sync.Mutex
+	n, at   int // calls so far; the first that meets the trouble, 0: none does
+	once    bool
+	strike  strike
+	calls   []string
+	process *os.Process // that is killed in the middle of a call
 }
 
-func newTroubled(t *testing.T, v *realtest.VaultServer, project string) *troubled {
+// strike answers a call in place of the server, or with its help.
+type strike func(o *troubled, w http.ResponseWriter, r *http.Request, forward http.Handler)
+
+func newTroubled(t *testing.T, v *realtest.VaultServer, project string, files map[string]string) *troubled {
 	t.Helper()
 	dir := t.TempDir()
 	o := &troubled{operator: operator{t: t, dir: dir, env: map[string]string{
-		"HOME": dir, "XDG_STATE_HOME": dir, "XDG_CONFIG_HOME": dir, "XDG_CACHE_HOME": dir, "USER": "op", "NO_COLOR": "1",
+		"HOME": dir, "XDG_STATE_HOME": dir, "XDG_CONFIG_HOME": dir, "XDG_CACHE_HOME": dir, "USER": "op", "NO_COLOR": "1", "PATH": os.Getenv("PATH"),
 		"VAULT_TOKEN": v.RootToken, "DOCKER_HOST": "unix://" + dir + "/none.sock",
 	}}, vault: v, project: project}
 	to, err := url.Parse(v.Addr)
@@ -47,108 +52,185 @@ func newTroubled(t *testing.T, v *realtest.VaultServer, project string) *trouble
 	forward.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o.mu.Lock()
-		if r.Method != http.MethodGet {
-			o.n++
-		}
+		o.n++
+		o.calls = append(o.calls, r.Method+" "+r.URL.Path)
+		met := o.at > 0 && (o.n == o.at || o.n > o.at && !o.once)
 		strike := o.strike
-		if o.at == 0 || o.n < o.at {
-			strike = nil
-		}
 		o.mu.Unlock()
-		if strike == nil {
+		if met {
+			strike(o, w, r, forward)
+		} else {
 			forward.ServeHTTP(w, r)
-			return
 		}
-		strike(w, r, forward)
 	}))
 	t.Cleanup(proxy.Close)
 	o.env["VAULT_ADDR"] = proxy.URL
-	for name, text := range map[string]string{
-		"envctl.yaml": strings.ReplaceAll(troubledFile, "PROJECT", project),
-		"app.ctmpl":   "{{ with secret \"secret/data/" + project + "/staging/app\" }}SECRET_KEY={{ .Data.data.SECRET_KEY }}\n{{ end }}",
-	} {
-		if err := os.WriteFile(filepath.Join(o.dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	for name, text := range files {
+		o.write(name, strings.ReplaceAll(text, "PROJECT", project))
 	}
 	return o
 }
 
-const troubledFile = `version: 1
-project: PROJECT
-store: vault
-environments: {staging: {}, bare: {}}
-components:
-  app:
-    template: app.ctmpl
-    generate: {SECRET_KEY: jwt}
-    rotate:
-      jwt: {variable: SECRET_KEY, previous: SECRET_KEY_PREVIOUS, overlap: 24h}
-  postgres:
-    generate: {POSTGRES_PASSWORD: password}
-`
-
-// breaks makes the write number at, and all that follows, meet the trouble.
-func (o *troubled) breaks(at int, strike func(http.ResponseWriter, *http.Request, http.Handler)) {
+// breaks makes the call number at meet the trouble, and all that follow unless once.
+func (o *troubled) breaks(at int, once bool, s strike) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.n, o.at, o.strike = 0, at, strike
+	o.n, o.at, o.once, o.strike, o.calls = 0, at, once, s, nil
 }
 
-// must is run where nothing may fail.
-func (o *troubled) must(args ...string) string {
-	o.t.Helper()
-	code, said := o.run("", args...)
-	if code != 0 {
-		o.t.Fatalf("%s: exit %d\n%s", strings.Join(args, " "), code, said)
-	}
-	return said
+// seen are the calls since the way broke, or was mended.
+func (o *troubled) seen() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.calls)
 }
 
-// version is a path's newest version at the server, 0 where there is none.
-func (o *troubled) version(component string) int {
-	status, body := o.vault.Try(http.MethodGet, "secret/metadata/"+o.project+"/staging/"+component, nil)
-	var doc struct {
-		Data struct {
-			Current int `json:"current_version"`
-		} `json:"data"`
+// killed runs envctl as a process of its own, which a call may kill.
+func (o *troubled) killed(stdin string, args ...string) (int, string, error) {
+	env := make([]string, 0, len(o.env))
+	for k, v := range o.env {
+		env = append(env, k+"="+v)
 	}
+	cmd := command(o.t, o.dir, env, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	o.mu.Lock() // no call is answered before its process is known
+	err := cmd.Start()
+	o.process = cmd.Process
+	o.mu.Unlock()
+	if err != nil {
+		return 0, "", err
+	}
+	_ = cmd.Wait() // the state says how it ended
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return int(status.Signal()) + 128, said.String(), nil
+	}
+	return cmd.ProcessState.ExitCode(), said.String(), nil
+}
+
+// held is one path of the store: its newest version, and what that holds; nil
+// where it is deleted.
+type held struct {
+	version int
+	values  map[string]string
+}
+
+// holds is everything that the project has at the server, without its locks.
+func (o *troubled) holds() (map[string]held, error) {
+	all := map[string]held{}
+	environments, err := o.list(o.project)
+	if err != nil {
+		return nil, err
+	}
+	for _, environment := range environments {
+		components, err := o.list(o.project + "/" + environment)
+		if err != nil {
+			return nil, err
+		}
+		for _, component := range components {
+			if strings.HasPrefix(component, "envctl-") {
+				continue
+			}
+			var doc struct {
+				Data struct {
+					Data     map[string]string
+					Metadata struct{ Version int }
+				}
+			}
+			_, body := o.vault.Try(http.MethodGet, "secret/data/"+o.project+"/"+environment+component, nil)
+			if err := unmarshal(body, &doc); err != nil {
+				return nil, err
+			}
+			all[environment+component] = held{doc.Data.Metadata.Version, doc.Data.Data}
+		}
+	}
+	return all, nil
+}
+
+// list are the names under a path: folders end with a slash.
+func (o *troubled) list(of string) ([]string, error) {
+	var doc struct{ Data struct{ Keys []string } }
+	status, body := o.vault.Try("LIST", "secret/metadata/"+of, nil)
 	if status == http.StatusNotFound {
-		return 0
+		return nil, nil
 	}
-	if err := json.Unmarshal(body, &doc); err != nil {
-		o.t.Fatal(err)
-	}
-	return doc.Data.Current
+	return doc.Data.Keys, unmarshal(body, &doc)
 }
 
-// value is a variable of the app, "" where there is none.
-func (o *troubled) value(key string) string {
-	status, body := o.vault.Try(http.MethodGet, "secret/data/"+o.project+"/staging/app", nil)
-	var doc struct {
-		Data struct {
-			Data map[string]string `json:"data"`
-		} `json:"data"`
+// locked are the locks that somebody still has.
+func (o *troubled) locked() ([]string, error) {
+	var all []string
+	environments, err := o.list(o.project)
+	for _, environment := range environments {
+		var doc struct {
+			Data struct{ Data map[string]string }
+		}
+		status, body := o.vault.Try(http.MethodGet, "secret/data/"+o.project+"/"+environment+"envctl-lock", nil)
+		if status == http.StatusOK && unmarshal(body, &doc) == nil {
+			for key, text := range doc.Data.Data {
+				all = append(all, environment+key+" "+text)
+			}
+		}
 	}
-	if status == http.StatusNotFound {
-		return ""
+	return all, err
+}
+
+// unlock lets the locks run out that were taken while every answer was lost.
+func (o *troubled) unlock() {
+	environments, _ := o.list(o.project)
+	for _, environment := range environments {
+		o.vault.Try(http.MethodDelete, "secret/metadata/"+o.project+"/"+environment+"envctl-lock", nil)
 	}
-	if err := json.Unmarshal(body, &doc); err != nil {
-		o.t.Fatal(err)
+}
+
+func unmarshal(body []byte, into any) error {
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("%w: %.200s", err, body)
 	}
-	return doc.Data.Data[key]
+	return nil
+}
+
+// seed writes a path past envctl.
+func (o *troubled) seed(path string, kv ...string) {
+	data := map[string]string{}
+	for i := 0; i < len(kv); i += 2 {
+		data[kv[i]] = kv[i+1]
+	}
+	o.vault.Do(http.MethodPost, "secret/data/"+o.project+"/"+path, map[string]any{"data": data})
+}
+
+// A trouble is what a call meets.
+type trouble struct {
+	name  string
+	codes []int // besides 8; 0 where a later look settles it
+	once  bool
+	write bool // only a call that changes something can meet it
+	meet  strike
+	kills bool // envctl itself
+	slow  bool // takes seconds: one call of each playbook meets it
+	mend  func(o *troubled)
+	begin func(o *troubled) // before the command
 }
 
 // answers is a trouble that is an answer of the server, or of a proxy before it.
-func answers(status int, body string) func(http.ResponseWriter, *http.Request, http.Handler) {
-	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+func answers(status int, body string) strike {
+	return func(_ *troubled, w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte(body))
 	}
 }
 
-func reset(w http.ResponseWriter) {
+// after carries the call out, loses the answer and does something else instead.
+func after(s strike) strike {
+	return func(o *troubled, w http.ResponseWriter, r *http.Request, forward http.Handler) {
+		forward.ServeHTTP(httptest.NewRecorder(), r)
+		s(o, w, r, forward)
+	}
+}
+
+func reset(_ *troubled, w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 	if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
 		if tcp, ok := c.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
@@ -157,141 +239,103 @@ func reset(w http.ResponseWriter) {
 	}
 }
 
-// Whole playbooks on a real Vault, whose way breaks at one of their writes and
-// stays broken: the exit code is the cause's, or part-way; once it is mended the
-// run is finished or taken back by its id, and nothing was done twice.
-func TestPlaybooksInTrouble(t *testing.T) {
-	t.Parallel()
-	server := realtest.Vault(t)
-	sealable := realtest.SealableVault(t)
-	type strike = func(http.ResponseWriter, *http.Request, http.Handler)
-	for i, tc := range []struct {
-		name   string
-		codes  []int
-		vault  *realtest.VaultServer
-		strike func(o *troubled) strike
-		mend   func(o *troubled)
-	}{
-		{name: "429", codes: []int{7, 8}, strike: func(*troubled) strike { return answers(429, `{"errors":["rate limit quota exceeded"]}`) }},
-		{name: "472", codes: []int{7, 8}, strike: func(*troubled) strike { return answers(472, `{"errors":[]}`) }},
-		{name: "473", codes: []int{7, 8}, strike: func(*troubled) strike { return answers(473, `{"errors":[]}`) }},
-		{name: "500", codes: []int{7, 8}, strike: func(*troubled) strike { return answers(500, `{"errors":["failed to audit"]}`) }},
-		{name: "502", codes: []int{7, 8}, strike: func(*troubled) strike { return answers(502, "<html>") }},
-		{name: "503", codes: []int{7, 8}, strike: func(*troubled) strike { return answers(503, `{"errors":["Vault is sealed"]}`) }},
-		{name: "reset before", codes: []int{7, 8}, strike: func(*troubled) strike {
-			return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { reset(w) }
-		}},
-		{name: "reset after", codes: []int{7, 8}, strike: func(*troubled) strike {
-			return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-				forward.ServeHTTP(httptest.NewRecorder(), r)
-				reset(w)
-			}
-		}},
+// stall says nothing until the caller gives up.
+func stall(_ *troubled, _ http.ResponseWriter, r *http.Request, _ http.Handler) {
+	_, _ = io.Copy(io.Discard, r.Body) // else nobody notices that the caller is gone
+	<-r.Context().Done()
+}
+
+// kill ends the process that calls, as kill -9 does.
+func kill(o *troubled, w http.ResponseWriter, r *http.Request, forward http.Handler) {
+	o.mu.Lock()
+	p := o.process
+	o.mu.Unlock()
+	_ = p.Kill() // the one call that comes after it has died already
+	reset(o, w, r, forward)
+}
+
+// troubles are all there are, but for those of sealableTroubles.
+func troubles() []trouble {
+	away := []int{7}
+	all := []trouble{
+		{name: "killed", meet: kill, kills: true, codes: []int{128 + int(syscall.SIGKILL)}},
+		{name: "killed after it was carried out", meet: after(kill), kills: true, write: true, codes: []int{128 + int(syscall.SIGKILL)}},
+		{name: "reset after it was carried out", meet: after(reset), write: true, codes: away},
+		{name: "502 after it was carried out", meet: after(answers(502, "<html>")), write: true, codes: away},
+		{name: "stalled after it was carried out", meet: after(stall), write: true, once: true, codes: away},
+		{name: "stalled", meet: stall, once: true, write: true, codes: away},
 		{
-			name: "sealed", codes: []int{7, 8}, vault: sealable,
-			strike: func(o *troubled) strike {
-				var once sync.Once
-				return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-					once.Do(o.vault.Seal)
-					forward.ServeHTTP(w, r)
-				}
+			name: "a token that has ended", codes: []int{4}, begin: token("1h"), mend: asRoot,
+			meet: func(o *troubled, w http.ResponseWriter, r *http.Request, forward http.Handler) {
+				o.vault.Try(http.MethodPost, "auth/token/revoke", map[string]any{"token": o.env["VAULT_TOKEN"]})
+				forward.ServeHTTP(w, r)
 			},
-			mend: func(o *troubled) { o.vault.Unseal() },
 		},
 		{
-			name: "a token of 2 s", codes: []int{4, 8},
-			strike: func(o *troubled) strike {
-				token := o.vault.Token(`path "secret/*" { capabilities = ["create", "read", "update", "patch", "delete", "list"] }
-path "auth/token/lookup-self" { capabilities = ["read"] }`, "2s")
-				o.env["VAULT_TOKEN"] = token
-				return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-					for range 600 { // until it has ended
-						req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, o.vault.Addr+"/v1/auth/token/lookup-self", nil)
-						if err != nil {
-							break
-						}
-						req.Header.Set("X-Vault-Token", token)
-						resp, err := http.DefaultClient.Do(req)
-						if err != nil {
-							break
-						}
-						_ = resp.Body.Close()
-						if resp.StatusCode == http.StatusForbidden {
-							break
-						}
-						time.Sleep(50 * time.Millisecond)
+			name: "a token of 2 s", codes: []int{4}, begin: token("2s"), mend: asRoot, slow: true,
+			meet: func(o *troubled, w http.ResponseWriter, r *http.Request, forward http.Handler) {
+				for range 600 { // until it has ended
+					if status, _ := o.vault.Try(http.MethodPost, "auth/token/lookup", map[string]any{"token": o.env["VAULT_TOKEN"]}); status != http.StatusOK {
+						break
 					}
-					forward.ServeHTTP(w, r)
+					time.Sleep(50 * time.Millisecond)
 				}
+				forward.ServeHTTP(w, r)
 			},
-			mend: func(o *troubled) { o.env["VAULT_TOKEN"] = o.vault.RootToken },
 		},
+		{name: "reset", meet: reset, codes: away},
+		{name: "a quorum that is lost", meet: answers(500, `{"errors":["failed to persist entry"]}`), codes: away},
+	}
+	for _, a := range []struct {
+		status int
+		body   string
+		codes  []int
+	}{
+		{400, `{"errors":["no"]}`, []int{2}},
+		{403, `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`, []int{4}},
+		{404, `{"errors":["no handler for route \"secret/\""]}`, []int{3}},
+		{412, `{"errors":["required index state not present"]}`, away},
+		{429, `{"errors":["rate limit quota exceeded"]}`, away},
+		{472, `{"errors":[]}`, away},
+		{473, `{"errors":[]}`, away},
+		{500, `{"errors":["failed to audit"]}`, away},
+		{501, `{"errors":["not initialized"]}`, away},
+		{502, "<html>", away},
+		{503, `{"errors":["Vault is sealed"]}`, away},
 	} {
-		vault := tc.vault
-		if vault == nil {
-			vault = server
+		all = append(all,
+			trouble{name: fmt.Sprint(a.status), codes: a.codes, meet: answers(a.status, a.body)},
+			trouble{name: fmt.Sprint(a.status, " once"), codes: a.codes, meet: answers(a.status, a.body), once: true})
+	}
+	return append(all, trouble{name: "reset once", meet: reset, codes: away, once: true})
+}
+
+// token gives the operator a token that lives so long.
+func token(ttl string) func(*troubled) {
+	return func(o *troubled) {
+		var doc struct {
+			Auth struct {
+				Token string `json:"client_token"`
+			}
 		}
-		// struck runs a command whose write number at meets the trouble, mends that,
-		// and goes the way that was printed; it returns the state of the run.
-		struck := func(o *troubled, at int, args ...string) string {
-			o.breaks(at, tc.strike(o))
-			code, said := o.run("", args...)
-			o.mu.Lock()
-			met := o.n >= at
-			o.mu.Unlock()
-			o.breaks(0, nil)
-			if tc.mend != nil {
-				tc.mend(o)
-			}
-			met = met || code == 4 // a slow machine's token ends before
-			if !met || !slices.Contains(tc.codes, code) || !strings.Contains(said, `"hint":"`) {
-				o.t.Fatalf("%v, write %d (met: %v): exit %d, want one of %v and a hint\n%s", args, at, met, code, tc.codes, said)
-			}
-			way := wayOn.FindStringSubmatch(said)
-			if way == nil {
-				return "undone" // before the run began
-			}
-			o.t.Logf("%v, write %d: exit %d, %s", args, at, code, way[1])
-			o.must(way[1], way[2])
-			var doc struct{ Runs []struct{ State string } }
-			if err := json.Unmarshal([]byte(o.must("runs", "--json")), &doc); err != nil || len(doc.Runs) == 0 {
-				o.t.Fatal(err, doc)
-			}
-			return doc.Runs[0].State
+		_, body := o.vault.Try(http.MethodPost, "auth/token/create", map[string]any{"ttl": ttl})
+		if err := unmarshal(body, &doc); err != nil {
+			o.t.Error(err)
 		}
-		t.Run(tc.name, func(t *testing.T) {
-			if tc.vault == nil { // the other is sealed for all
-				t.Parallel()
-			}
-			for _, at := range []int{1, 2 + i%2} { // the lock, and a path
-				o := newTroubled(t, vault, fmt.Sprintf("trouble-%d-%d", i, at))
-				if state := struck(o, at, "env", "create", "staging", "--json"); (state == "done") != (o.value("SECRET_KEY") != "") {
-					t.Fatalf("env create is %s, and the key is there: %v", state, state != "done")
-				}
-				if code, said := o.run("", "env", "create", "staging"); code == 6 && at == 1 && strings.Contains(said, "its lock ends in") {
-					// The lock was taken, and the answer lost with all others: it runs out.
-					o.vault.Do(http.MethodDelete, "secret/metadata/"+o.project+"/staging/envctl-lock", nil)
-					o.must("env", "create", "staging")
-				} else if code != 0 {
-					t.Fatalf("env create again: exit %d\n%s", code, said)
-				}
-				if v := o.version("app"); v > 3 || o.value("SECRET_KEY") == "" { // made, taken back, and made again
-					t.Errorf("the path is at version %d", v)
-				}
-				before, was := o.version("app"), o.value("SECRET_KEY")
-				state := struck(o, 1, "rotate", "jwt", "--env", "staging", "--json")
-				v, now, previous := o.version("app"), o.value("SECRET_KEY"), o.value("SECRET_KEY_PREVIOUS")
-				if state == "done" && (v != before+1 || now == was || previous != was) || state != "done" && (now != was || previous != "" || v != before && v != before+2) {
-					t.Errorf("the rotation is %s: version %d after %d, changed %v, kept %v", state, v, before, now != was, previous == was)
-				}
-				o.must("rotate", "jwt", "--env", "staging")
-				if now := o.value("SECRET_KEY"); now == "" || now == was {
-					t.Error("it is not rotated afterwards")
-				}
-			}
-		})
+		o.env["VAULT_TOKEN"] = doc.Auth.Token
 	}
 }
 
-// wayOn is what a run that stopped part-way says to do.
-var wayOn = regexp.MustCompile(`"hint":"envctl (resume|undo) ([a-z0-9]+)`)
+func asRoot(o *troubled) { o.env["VAULT_TOKEN"] = o.vault.RootToken }
+
+// sealing is the trouble of a server that is sealed in the middle of a run.
+func sealing() trouble {
+	return trouble{
+		name: "sealed", codes: []int{7},
+		meet: func(o *troubled, w http.ResponseWriter, r *http.Request, forward http.Handler) {
+			o.vault.Try(http.MethodPut, "sys/seal", nil) // it may be already
+			forward.ServeHTTP(w, r)
+		},
+		mend: func(o *troubled) { o.vault.Unseal() },
+	}
+}

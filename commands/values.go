@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"strconv"
 
@@ -221,15 +220,10 @@ func (a *app) restoreCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			patch, v, err := w.Restoring(ctx, t, key, providers.Version(c.Int("version")))
+			p, err := w.Restore(ctx, t, key, providers.Version(c.Int("version")), c.Bool("deploy"))
 			if err != nil {
 				return err
 			}
-			p, err := w.Set(ctx, t, "restore", patch, c.Bool("deploy"))
-			if err != nil {
-				return err
-			}
-			p.Facts = append(p.Facts, factOf("restore", fmt.Sprintf("%s as it was in version %d", key, v)))
 			return a.perform(ctx, w, t.Environment, p)
 		}),
 	}

@@ -169,6 +169,16 @@ func scenes() map[string]scene {
 				return check(l.running("staging")["TOKEN"] == "t1" && l.version("staging") == 2, "%v run", l.running("staging"))
 			},
 		},
+		"restore": {
+			env: "staging", values: old,
+			before: func(l *lab) error { l.write("staging", "TOKEN", "t1"); return l.release("staging") },
+			plan: func(l *lab) (*plan.Plan, error) {
+				return l.Restore(context.Background(), l.target("staging"), "TOKEN", 1, true)
+			},
+			done: func(l *lab) error {
+				return check(l.values("staging")["TOKEN"] == "t0" && l.running("staging")["TOKEN"] == "t0" && l.version("staging") == 3, "%v", l.values("staging"))
+			},
+		},
 		"rollback": {
 			env: "bare", values: old,
 			before: func(l *lab) error {

@@ -75,6 +75,9 @@ func (w *World) setPlan(ctx context.Context, t Target, playbook string, keys []s
 	return c.Plan(ctx, w)
 }
 
+// argVersion is the argument that names the version whose values are put back.
+const argVersion = "version"
+
 // argKeys is the argument that names a write's keys, in one text or in pieces.
 const argKeys = "keys"
 
@@ -194,6 +197,10 @@ func (w *World) Rebuild(ctx context.Context, h plan.Header) (*plan.Plan, error) 
 				patch[k] = secret.Value{}
 			}
 			return w.setPlan(ctx, t, h.Playbook, sortedKeys(patch), h.Args["deploy"] == "true", Values(patch), "")
+		case "restore":
+			if n := h.Args[argVersion]; n != "" { // its value is in the store
+				return w.setPlan(ctx, t, h.Playbook, keys, h.Args["deploy"] == "true", w.restored(ctx, t, keys, versionOf(h.Args, argVersion), h.Args[fieldCreated]), "")
+			}
 		case "import":
 			gone = "run envctl import FILE" + t.on() + " again"
 		case "edit":
@@ -232,15 +239,34 @@ func (w *World) rebuildRollback(ctx context.Context, t Target, to providers.Vers
 	cur.Path = w.Path(t)
 	// Version to is read only if the write has still to be made: it may be one that
 	// the store dropped since, to make room for the write.
-	c := w.rollback(t, to, func() (providers.Bundle, error) {
-		old, err := store.Read(ctx, w.Path(t), to)
-		if err == nil && created != "" && stamp(old.Created) != created {
-			err = fault.Newf(fault.Conflict, "roll back "+w.Path(t).String(), "envctl list"+t.on(), "version %d is another one now: the path was deleted and made again", to)
-		}
-		return old, err
-	})
+	c := w.rollback(t, to, func() (providers.Bundle, error) { return w.earlier(ctx, t, to, created) })
 	c.Was = was
 	return c.planOn(ctx, w, store, cur)
+}
+
+// earlier reads a version that is to be put back, and refuses another of its number.
+func (w *World) earlier(ctx context.Context, t Target, v providers.Version, created string) (providers.Bundle, error) {
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return providers.Bundle{}, err
+	}
+	b, err := store.Read(ctx, w.Path(t), v)
+	if err == nil && created != "" && stamp(b.Created) != created {
+		err = fault.Newf(fault.Conflict, "put back "+w.Path(t).String(), "envctl list"+t.on(), "version %d is another one now: the path was deleted and made again", v)
+	}
+	return b, err
+}
+
+// restored gives variables what they held in a version, which is read when it is written.
+func (w *World) restored(ctx context.Context, t Target, keys []string, v providers.Version, created string) func(providers.Bundle) (providers.Patch, error) {
+	return func(providers.Bundle) (providers.Patch, error) {
+		b, err := w.earlier(ctx, t, v, created)
+		patch := providers.Patch{}
+		for _, k := range keys {
+			patch[k] = b.Values[k]
+		}
+		return patch, err
+	}
 }
 
 // Deploy plans making a component's values real in its processes, and proving it.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"envctl/internal/fault"
+	"envctl/internal/plan"
 	"envctl/internal/secret"
 	"envctl/naming"
 	"envctl/providers"
@@ -233,16 +234,17 @@ func (w *World) Diff(ctx context.Context, left, right Side) ([]Difference, error
 
 // Restoring finds what restore puts back: the newest version before the current
 // one that held key with another value (or a version named), and the patch.
-func (w *World) Restoring(ctx context.Context, t Target, key string, v providers.Version) (providers.Patch, providers.Version, error) {
+func (w *World) Restoring(ctx context.Context, t Target, key string, v providers.Version) (providers.Patch, providers.Bundle, error) {
+	none := providers.Bundle{}
 	store, err := w.Store(t.Environment)
 	if err != nil {
-		return nil, 0, err
+		return nil, none, err
 	}
 	p := w.Path(t)
 	if v == providers.Latest {
 		events, err := w.History(ctx, t, key)
 		if err != nil {
-			return nil, 0, err
+			return nil, none, err
 		}
 		now := events[len(events)-1]
 		for i := len(events) - 2; i >= 0 && v == providers.Latest; i-- {
@@ -251,17 +253,32 @@ func (w *World) Restoring(ctx context.Context, t Target, key string, v providers
 			}
 		}
 		if v == providers.Latest {
-			return nil, 0, fault.Newf(fault.NotFound, "restore "+key, "run envctl history "+key+" --env "+t.Environment.Name, "no earlier version of %s holds another value of it", p)
+			return nil, none, fault.Newf(fault.NotFound, "restore "+key, "run envctl history "+key+" --env "+t.Environment.Name, "no earlier version of %s holds another value of it", p)
 		}
 	}
 	b, err := store.Read(ctx, p, v)
 	if err != nil {
-		return nil, 0, fault.Wrap(err, fault.KindOf(err), "", "run envctl history "+key+t.on())
+		return nil, none, fault.Wrap(err, fault.KindOf(err), "", "run envctl history "+key+t.on())
 	}
 	if !b.Values[key].IsSet() {
-		return nil, 0, fault.Newf(fault.NotFound, "restore "+key, "run envctl history "+key+" --env "+t.Environment.Name, "version %d of %s does not hold it", v, p)
+		return nil, none, fault.Newf(fault.NotFound, "restore "+key, "run envctl history "+key+" --env "+t.Environment.Name, "version %d of %s does not hold it", v, p)
 	}
-	return providers.Patch{key: b.Values[key]}, v, nil
+	return providers.Patch{key: b.Values[key]}, b, nil
+}
+
+// Restore plans putting back what a variable held in a version, or before.
+func (w *World) Restore(ctx context.Context, t Target, key string, v providers.Version, deploy bool) (*plan.Plan, error) {
+	patch, from, err := w.Restoring(ctx, t, key, v)
+	if err != nil {
+		return nil, err
+	}
+	p, err := w.Set(ctx, t, "restore", patch, deploy)
+	if err != nil {
+		return nil, err
+	}
+	p.Args[argVersion], p.Args[fieldCreated] = strconv.Itoa(int(from.Version)), stamp(from.Created)
+	p.Facts = append(p.Facts, plan.Fact{Label: "restore", Text: fmt.Sprintf("%s as it was in version %d", key, from.Version)})
+	return p, nil
 }
 
 // RollingBack returns the patch that makes the newest version equal to version
