@@ -27,7 +27,8 @@ func (a *app) renderCommand() *cli.Command {
 			"masked unless --reveal. Elsewhere the command wants to be told what is meant: --raw (or --reveal) prints the text,\n" +
 			"--out writes a file of mode 0600, whole or not at all, --check only looks. A masked text in a pipe would be taken for\n" +
 			"the real one, so there is none. A text with findings is neither written nor printed raw.\n\n" +
-			"--env all, or --all-envs, renders every environment; --out then holds {env} for the environment's name.",
+			"--env all, or --all-envs, renders every environment; --out then holds {env} for the environment's name.\n" +
+			"--check without a component looks at every component that has a template.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all-envs", Usage: "every environment of the project, as --env all"},
 			&cli.BoolFlag{Name: "check", Usage: "only look: exit 1 on missing values, merged lines, empty required variables, values that change on their way"},
@@ -53,7 +54,7 @@ func (a *app) renderCommand() *cli.Command {
 
 type renderDocument struct {
 	Schema       string              `json:"schema"`
-	Component    string              `json:"component"`
+	Component    string              `json:"component"` // "" where several were rendered, as is the template: each row has its own
 	Template     string              `json:"template"`
 	Environments []renderEnvironment `json:"environments"`
 	Findings     int                 `json:"findings"`
@@ -61,6 +62,8 @@ type renderDocument struct {
 
 type renderEnvironment struct {
 	Environment string                    `json:"environment"`
+	Component   string                    `json:"component"`
+	Template    string                    `json:"template"`
 	State       string                    `json:"state"` // rendered, or why it could not be
 	Message     string                    `json:"message,omitempty"`
 	File        string                    `json:"file,omitempty"`
@@ -94,28 +97,37 @@ func (a *app) render(ctx context.Context, o renderOptions) error {
 	if err := a.renderWay(o, len(envs)); err != nil {
 		return err
 	}
-	name, err := w.ComponentOf(ctx, envs[0], a.globals.component, "")
+	names, err := a.renderComponents(ctx, w, envs[0], o)
 	if err != nil {
 		return err
 	}
-	c, err := w.Project.Component(name)
-	if err != nil {
-		return err
-	}
-	doc := renderDocument{Schema: "envctl.render/v1", Component: name, Template: c.Template, Environments: []renderEnvironment{}}
+	doc := renderDocument{Schema: "envctl.render/v1", Environments: []renderEnvironment{}}
 	var failed error
-	for _, e := range envs {
-		row, err := a.renderOne(ctx, w, playbooks.Target{Environment: e, Component: name}, reader, o, len(envs) > 1)
-		if err != nil && len(envs) == 1 {
+	for _, name := range names {
+		c, err := w.Project.Component(name)
+		if err != nil {
 			return err
 		}
-		if err != nil {
-			row.State, row.Message = fault.KindOf(err).String(), err.Error()
-			a.ui.Note("%s: %s", e.Name, err)
-			failed = errors.Join(failed, err)
+		of := ""
+		if len(names) == 1 {
+			doc.Component, doc.Template = name, c.Template
+		} else {
+			of = name + " in "
 		}
-		doc.Findings += len(row.Findings)
-		doc.Environments = append(doc.Environments, row)
+		for _, e := range envs {
+			row, err := a.renderOne(ctx, w, playbooks.Target{Environment: e, Component: name}, reader, o, len(envs)*len(names) > 1, of)
+			row.Component, row.Template = name, c.Template
+			if err != nil && len(envs)*len(names) == 1 {
+				return err
+			}
+			if err != nil {
+				row.State, row.Message = fault.KindOf(err).String(), err.Error()
+				a.ui.Note("%s%s: %s", of, e.Name, err)
+				failed = errors.Join(failed, err)
+			}
+			doc.Findings += len(row.Findings)
+			doc.Environments = append(doc.Environments, row)
+		}
 	}
 	if a.ui.JSON {
 		if err := a.ui.Document(doc); err != nil {
@@ -131,6 +143,24 @@ func (a *app) render(ctx context.Context, o renderOptions) error {
 		return silentError{1}
 	}
 	return nil
+}
+
+// renderComponents returns the components that are meant: one, or for --check
+// every one that has a template.
+func (a *app) renderComponents(ctx context.Context, w *playbooks.World, e config.Environment, o renderOptions) ([]string, error) {
+	if o.check && a.globals.component == "" {
+		var names []string
+		for _, c := range w.Project.Components {
+			if c.Value.Template != "" {
+				names = append(names, c.Key)
+			}
+		}
+		if len(names) > 0 {
+			return names, nil
+		}
+	}
+	name, err := w.ComponentOf(ctx, e, a.globals.component, "")
+	return []string{name}, err
 }
 
 // renderEnvs returns the environments that are meant.
@@ -175,7 +205,7 @@ func (a *app) renderWay(o renderOptions, envs int) error {
 }
 
 // renderOne renders one environment and puts the text where it is meant to go.
-func (a *app) renderOne(ctx context.Context, w *playbooks.World, t playbooks.Target, reader dotenv.Dialect, o renderOptions, several bool) (renderEnvironment, error) {
+func (a *app) renderOne(ctx context.Context, w *playbooks.World, t playbooks.Target, reader dotenv.Dialect, o renderOptions, several bool, of string) (renderEnvironment, error) {
 	row := renderEnvironment{Environment: t.Environment.Name, State: "rendered", Variables: []renderVariable{}, Findings: []playbooks.RenderFinding{}}
 	r, err := w.Rendering(ctx, t, reader)
 	if err != nil {
@@ -194,7 +224,7 @@ func (a *app) renderOne(ctx context.Context, w *playbooks.World, t playbooks.Tar
 	switch {
 	case o.check:
 		if !a.ui.JSON && len(r.Findings) == 0 {
-			a.ui.Print("%s\t%s\tno findings", t.Environment.Name, howMany(len(r.Variables), "variable", "variables"))
+			a.ui.Print("%s%s\t%s\tno findings", of, t.Environment.Name, howMany(len(r.Variables), "variable", "variables"))
 		}
 	case o.out != "":
 		row.File = strings.ReplaceAll(o.out, "{env}", t.Environment.Name)
