@@ -117,7 +117,7 @@ func (a *app) export(ctx context.Context, o exportOptions) error {
 		doc.Keys = append(doc.Keys, exportKey{k, got.Key.Fingerprint(values[k])})
 	}
 	if o.out != "" && !a.globals.dryRun || o.reveal || !a.ui.OutTTY && !a.ui.JSON {
-		a.mask(got.FromStore...)
+		a.maskAll(got.FromStore)
 	}
 	switch {
 	case o.out != "" && a.globals.dryRun:

@@ -82,6 +82,11 @@ func (a *app) placeOf(err error) (string, int) {
 // so before they leave, and only where a runner listens: a standard error that is a
 // file would keep them in clear, and masks nothing.
 func (a *app) mask(values ...secret.Value) {
+	a.maskAll(func() []secret.Value { return values })
+}
+
+// maskAll is mask for values that are dear to find.
+func (a *app) maskAll(find func() []secret.Value) {
 	if !a.inGitHub() {
 		return
 	}
@@ -92,7 +97,7 @@ func (a *app) mask(values ...secret.Value) {
 		}
 	}
 	var lines []string
-	for _, v := range values {
+	for _, v := range find() {
 		lines = append(lines, masks(v)...)
 	}
 	slices.Sort(lines)

@@ -219,7 +219,7 @@ func (a *app) renderOne(ctx context.Context, w *playbooks.World, t playbooks.Tar
 	}
 	a.showRenderFindings(t, r.Findings, o.check)
 	if o.raw || o.reveal || o.out != "" {
-		a.mask(r.FromStore()...)
+		a.maskAll(r.FromStore)
 	}
 	switch {
 	case o.check:

@@ -66,7 +66,7 @@ func (a *app) runChild(ctx context.Context, argv []string, isolated bool) error 
 		a.ui.Print("would run %s with %d variables of %s", oneLine(strings.Join(argv, " ")), len(r.Variables), w.Path(t))
 		return nil
 	}
-	a.mask(r.FromStore()...)
+	a.maskAll(r.FromStore)
 	return a.replace(program, argv, a.childEnvironment(r.Variables, isolated))
 }
 

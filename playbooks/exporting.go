@@ -131,7 +131,7 @@ type Exported struct {
 	Key      secret.Key
 	Findings []RenderFinding
 	// FromStore is as of Rendered.
-	FromStore []secret.Value
+	FromStore func() []secret.Value
 }
 
 // Exporting returns a target's variables as its services see them, or with
@@ -154,13 +154,13 @@ func (w *World) Exporting(ctx context.Context, t Target, stored bool) (*Exported
 			return nil, w.hintMissing(err, t)
 		}
 		out.Values = b.Values
-		out.FromStore = (&Rendered{Variables: b.Values}).FromStore()
+		out.FromStore = (&Rendered{Variables: b.Values}).FromStore
 	} else {
 		r, err := w.Rendering(ctx, t, dotenv.Sh)
 		if err != nil {
 			return nil, err
 		}
-		out.Values, out.Findings, out.FromStore = r.Variables, r.Findings, r.FromStore()
+		out.Values, out.Findings, out.FromStore = r.Variables, r.Findings, r.FromStore
 	}
 	if len(out.Values) == 0 {
 		return nil, fault.Newf(fault.NotFound, "export "+w.Path(t).String(), "run envctl set KEY"+t.on(), "it holds no variables")

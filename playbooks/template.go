@@ -18,11 +18,14 @@ func emitted(tmpl *layer.Template, name string) (v *layer.TemplateVariable, spre
 		return nil, false
 	}
 	var out *layer.TemplateVariable
-	for _, v := range tmpl.Variables {
+	for i := range tmpl.Variables {
+		v := &tmpl.Variables[i]
 		switch {
 		case v.Name != name:
 		case out == nil:
-			out = &v
+			first := *v
+			first.Inputs = slices.Clip(first.Inputs)
+			out = &first
 		default:
 			out.HasDefault = out.HasDefault || v.HasDefault || v.Static
 			out.Needs = slices.Concat(out.Needs, v.Needs)
