@@ -75,7 +75,7 @@ func (b *board) run(ctx context.Context, r providers.Release) (providers.Deploym
 	return b.fleet.Deploy(ctx, r)
 }
 
-func (b *board) Return(ctx context.Context, r providers.Release, foreign map[string]secret.Value, released bool) error {
+func (b *board) Return(ctx context.Context, r providers.Release, foreign map[string]secret.Value, released, restart bool) error {
 	b.point("before the lines go back")
 	for name := range b.ours {
 		if _, theirs := foreign[name]; !theirs {
@@ -94,6 +94,9 @@ func (b *board) Return(ctx context.Context, r providers.Release, foreign map[str
 		}
 	}
 	b.point("after the lines go back")
+	if !restart {
+		return nil
+	}
 	_, err := b.run(ctx, r)
 	return err
 }

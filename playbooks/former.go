@@ -26,9 +26,13 @@ func (w *World) undoingDeploy(t Target, d providers.Deployer, r rollout) rollout
 			if err != nil {
 				return err
 			}
-			return w.putBack(ctx, t, d, did, pinned)
-		case did[fieldTyped] != "":
-			return w.putBack(ctx, t, d, did, nil)
+			restart, err := w.restarted(ctx, t, receipt)
+			if err != nil {
+				return err
+			}
+			return w.putBack(ctx, t, d, did, restart, pinned)
+		case did[fieldReleased] == "false":
+			return remove(ctx, receipt)
 		case receipt[fieldUnknown] != "" && deployed:
 			return w.noWayBack(t, "what ran before could not be seen")
 		case receipt[fieldUnknown] != "", receipt[fieldMarker] == "":
@@ -85,6 +89,11 @@ func (w *World) madeFrom(ctx context.Context, t Target, running string) (map[nam
 			want = mark
 		}
 	}
+	return w.versionsOf(ctx, t, want)
+}
+
+// versionsOf finds the versions that the release of that marker was made from.
+func (w *World) versionsOf(ctx context.Context, t Target, want string) (map[naming.Path]providers.Version, error) {
 	store, err := w.Store(t.Environment)
 	if err != nil {
 		return nil, err

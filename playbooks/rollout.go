@@ -10,6 +10,7 @@ import (
 	"envctl/internal/config"
 	"envctl/internal/fault"
 	"envctl/internal/plan"
+	"envctl/internal/secret"
 	"envctl/naming"
 	"envctl/providers"
 )
@@ -71,8 +72,15 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote ...*wri
 			},
 			Undo: func(ctx context.Context, r plan.Receipt) error {
 				deployed := did != nil
-				if did[fieldTyped] != "" {
-					return w.putBack(ctx, t, d, did, nil)
+				if did[fieldTyped] != "" || did[fieldReleased] == "false" {
+					restart, err := w.restarted(ctx, t, r)
+					if err != nil {
+						return err
+					}
+					ran := r[fieldMarker] != "" || r[fieldUnknown] != ""
+					if err := w.putBack(ctx, t, d, did, restart && ran, nil); err != nil || ran || !restart {
+						return err
+					}
 				}
 				if r[fieldUnknown] != "" {
 					if !deployed {
@@ -152,6 +160,15 @@ func (w *World) verifyStep(t Target, id string, wrote ...*written) plan.Step {
 	}
 }
 
+// restarted tells whether other processes run than those noted, or may.
+func (w *World) restarted(ctx context.Context, t Target, noted plan.Receipt) (bool, error) {
+	if noted[fieldUnknown] != "" {
+		return true, nil
+	}
+	now, err := w.markers(ctx, t)
+	return now != noted[fieldMarker], err
+}
+
 func redeploy(t Target) string {
 	return fmt.Sprintf("envctl deploy %s --env %s", t.Component, t.Environment.Name)
 }
@@ -218,6 +235,7 @@ func (w *World) prepare(ctx context.Context, t Target, pinned map[naming.Path]pr
 	}
 	rel, err := w.named(t)
 	rel.Values, rel.Marker = r.Variables, r.Marker
+	rel.Known, rel.Was = map[string]secret.Value{}, w.was(ctx, t) // nothing of somebody's, until it is kept
 	return r, rel, err
 }
 

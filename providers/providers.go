@@ -184,6 +184,9 @@ type Release struct {
 	Known map[string]secret.Value
 	// Note is told how a long deployment is getting on; nil: nobody listens.
 	Note func(words string)
+	// Was returns the values of the release with that marker, nil where they cannot be
+	// found out any more: what differs from them is somebody else's. Nil: not known.
+	Was func(marker string) (map[string]secret.Value, error)
 }
 
 // Tell tells r.Note, where there is one.
@@ -298,14 +301,15 @@ type Stager interface {
 // Overwriter is the optional ability of a deployer that puts a release where people
 // write too, and that keeps no version of what was there.
 type Overwriter interface {
-	// Foreign returns, by variable, what r would take over that no release wrote, as it
-	// is written there; unset where it says what r says. released tells that an earlier
-	// release is there beside it.
+	// Foreign returns, by variable, what r would overwrite or take away that no release
+	// wrote, as it is written there; unset where it says what r says. released tells that
+	// an earlier release is there beside it.
 	Foreign(ctx context.Context, r Release) (foreign map[string]secret.Value, released bool, err error)
 	// Return puts back what Foreign returned, takes away what r brought to those
-	// variables, and all of its release where nothing was released before, deploys, and
-	// waits as Wait does. Of r the variables of foreign do not count.
-	Return(ctx context.Context, r Release, foreign map[string]secret.Value, released bool) error
+	// variables, and all of its release where nothing was released before. What somebody
+	// wrote since stays theirs. Then, where restart says so, it deploys, and waits as Wait
+	// does. Of r the variables of foreign do not count.
+	Return(ctx context.Context, r Release, foreign map[string]secret.Value, released, restart bool) error
 }
 
 // Watcher is the optional ability of a deployer to show the containers of a

@@ -155,7 +155,7 @@ func TestOtherBytesStay(t *testing.T) {
 			"\r\nENV=staging\r\nENVCTL_RELEASE=00ff\r\nENVCTL_VARIABLES=KEY,URL\r\nURL=postgres://u:p%40@h/d"},
 		"byte order mark": {"\ufeffA=1\n", "\ufeffA=1\nENV=staging\nENVCTL_RELEASE=00ff\nENVCTL_VARIABLES=KEY,URL\nKEY=" + canary + "\nURL=postgres://u:p%40@h/d\n"},
 		"retired": {
-			"A=1\nGONE=x\nB=2\nGONE=y # z\nENVCTL_VARIABLES=GONE,KEY\nC=3\n",
+			"A=1\nB=2\nGONE=y # z\nENVCTL_VARIABLES=GONE,KEY\nC=3\n",
 			"A=1\nB=2\nENVCTL_VARIABLES=KEY,URL\nC=3\nENV=staging\nENVCTL_RELEASE=00ff\nKEY=" + canary + "\nURL=postgres://u:p%40@h/d\n",
 		},
 		"not ours to retire": {

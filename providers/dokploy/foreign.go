@@ -34,26 +34,59 @@ func foreign(text secret.Value, r providers.Release) (lines map[string]secret.Va
 	if err != nil {
 		return nil, false, err
 	}
-	_, released = have[ManagedVariable]
-	ours := strings.Split(have[ManagedVariable].Reveal(), ",")
-	if released {
-		ours = append(ours, "ENV", providers.MarkerVariable)
+	ours, released, err := written(have, r)
+	if err != nil {
+		return nil, false, err
 	}
 	lines = map[string]secret.Value{}
-	for name, v := range variables(r) {
+	want := variables(r)
+	for _, name := range append(slices.Collect(maps.Keys(want)), managed(have)...) {
 		was, there := have[name]
-		if !there || slices.Contains(ours, name) {
+		if !there || ours[name] {
 			continue
 		}
 		lines[name] = secret.Value{}
-		if was.Equal(v) {
+		if was.Equal(want[name]) {
 			continue
 		}
-		if lines[name], err = dotenv.Line([]byte(text.Reveal()), name); err != nil {
+		lines[name], err = dotenv.Line([]byte(text.Reveal()), name)
+		if err == nil && !lines[name].IsSet() {
+			err = fault.Newf(fault.Refused, "", "", "the line of %s cannot be told from the others", name)
+		}
+		if err != nil {
 			return nil, false, fault.Wrap(err, fault.Refused, rollout.Op(r), "repair the text in Dokploy")
 		}
 	}
 	return lines, released, nil
+}
+
+// managed are the variables that the text says a release wrote.
+func managed(have map[string]secret.Value) []string {
+	return strings.FieldsFunc(have[ManagedVariable].Reveal(), func(c rune) bool { return c == ',' })
+}
+
+// written are the variables of the text that a release wrote, and nobody since as far
+// as r.Was knows; released tells that there is a release in it.
+func written(have map[string]secret.Value, r providers.Release) (ours map[string]bool, released bool, err error) {
+	if _, released = have[ManagedVariable]; !released {
+		return nil, false, nil
+	}
+	ours = map[string]bool{}
+	for _, name := range append(managed(have), "ENV", providers.MarkerVariable) {
+		ours[name] = true
+	}
+	want := variables(r)
+	same := func(name string) bool { return have[name].Equal(want[name]) || !have[name].IsSet() }
+	if r.Was == nil || !slices.ContainsFunc(append(managed(have), "ENV"), func(name string) bool { return !same(name) }) {
+		return ours, true, nil
+	}
+	r.Marker = have[providers.MarkerVariable].Reveal()
+	if r.Values, err = r.Was(r.Marker); err != nil || r.Values == nil {
+		return ours, true, err
+	}
+	want = variables(r)
+	maps.DeleteFunc(ours, func(name string, _ bool) bool { return !same(name) })
+	return ours, true, nil
 }
 
 // known refuses to overwrite lines that nobody has kept.
@@ -67,14 +100,15 @@ func known(text secret.Value, r providers.Release) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(lines)) {
 		if line := lines[name]; line.IsSet() && !line.Equal(r.Known[name]) {
-			return fault.Newf(fault.Conflict, rollout.Op(r), "run the command again", "somebody changed the line of %s in Dokploy at the same moment; nothing was written", name)
+			return fault.Newf(fault.Conflict, rollout.Op(r), "envctl set it, or take the line out in Dokploy, then run the command again",
+				"somebody typed the line of %s in Dokploy meanwhile; nothing was written", name)
 		}
 	}
 	return nil
 }
 
-// Return writes the lines back, and deploys the text.
-func (d *Deployer) Return(ctx context.Context, r providers.Release, lines map[string]secret.Value, released bool) error {
+// Return writes the lines back, and deploys the text where it is to be restarted.
+func (d *Deployer) Return(ctx context.Context, r providers.Release, lines map[string]secret.Value, released, restart bool) error {
 	id, err := d.find(ctx, r)
 	if err != nil {
 		return err
@@ -88,7 +122,7 @@ func (d *Deployer) Return(ctx context.Context, r providers.Release, lines map[st
 	err = d.change(ctx, op, "run the command again", id, func(text secret.Value) (secret.Value, error) {
 		return putBack(text, r, lines, released)
 	})
-	if err != nil {
+	if err != nil || !restart {
 		return err
 	}
 	dep, err := d.begin(ctx, r, id)
@@ -103,17 +137,21 @@ func (d *Deployer) Return(ctx context.Context, r providers.Release, lines map[st
 }
 
 // putBack returns text with the lines in it, and with r where something is to be
-// released beside them.
+// released beside them. Whatever else somebody has typed by now stays.
 func putBack(text secret.Value, r providers.Release, lines map[string]secret.Value, released bool) (secret.Value, error) {
 	op := rollout.Op(r)
 	have, err := readText(op, text)
 	if err != nil {
 		return secret.Value{}, err
 	}
+	ours, there, err := written(have, r)
+	if err != nil {
+		return secret.Value{}, err
+	}
 	src := []byte(text.Reveal())
 	for _, name := range slices.Sorted(maps.Keys(lines)) {
-		if !lines[name].IsSet() {
-			continue // it is as it was
+		if !lines[name].IsSet() || have[name].IsSet() && !ours[name] {
+			continue // it is as it was, or theirs again
 		}
 		e, err := dotenv.SetLine(src, name, lines[name], dotenv.Dokploy)
 		if err != nil {
@@ -121,17 +159,18 @@ func putBack(text secret.Value, r providers.Release, lines map[string]secret.Val
 		}
 		src = e.Src
 	}
-	managed := strings.Split(have[ManagedVariable].Reveal(), ",")
+	theirs := func(name string) bool { _, back := lines[name]; return back || have[name].IsSet() && !ours[name] }
 	want := map[string]secret.Value{}
 	if released {
+		r.Values = maps.Clone(r.Values)
+		maps.DeleteFunc(r.Values, func(name string, _ secret.Value) bool { return theirs(name) })
 		want = variables(r)
-		want[ManagedVariable] = secret.New(strings.Join(slices.Sorted(maps.Keys(r.Values)), ","))
-	} else {
-		managed = append(managed, "ENV", ManagedVariable, providers.MarkerVariable)
+		maps.DeleteFunc(want, func(name string, _ secret.Value) bool { return theirs(name) })
+		want[ManagedVariable] = names(r.Values)
 	}
-	for name := range lines {
-		delete(want, name)
-		managed = slices.DeleteFunc(managed, func(other string) bool { return other == name })
+	maps.DeleteFunc(ours, func(name string, _ bool) bool { return theirs(name) })
+	if !released && there {
+		ours[ManagedVariable] = true
 	}
-	return apply(op, src, have, managed, want)
+	return apply(op, src, have, slices.Sorted(maps.Keys(ours)), want)
 }

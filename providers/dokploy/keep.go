@@ -47,6 +47,11 @@ func (d *Deployer) Keep(ctx context.Context, r providers.Release, note string, v
 		if len(values) == 0 && was != note {
 			return text, nil // somebody else's by now
 		}
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			if have[name].IsSet() && !slices.Contains(names, name) && !have[name].Equal(values[name]) {
+				return secret.Value{}, fault.Newf(fault.Refused, op, "take it out of the text in Dokploy, then run the command again", "the text has a line of %s already that envctl did not put there for a credential; nothing was written", name)
+			}
+		}
 		src := []byte(text.Reveal())
 		if len(values) == 0 {
 			names = append(names, KeptVariable)

@@ -287,6 +287,12 @@ func TestKeep(t *testing.T) {
 	const theirs = "# theirs\nX=' 1 '\n"
 	s.SetText(id, theirs)
 	token := map[string]secret.Value{"VAULT_APP_TOKEN": secret.New(canary)}
+	s.SetText(id, theirs+"VAULT_APP_TOKEN=typed\n")
+	fails(t, d.Keep(t.Context(), r, "run-1", token), fault.Refused, "VAULT_APP_TOKEN")
+	if s.Text(id) != theirs+"VAULT_APP_TOKEN=typed\n" {
+		t.Errorf("a line of somebody's became %q", s.Text(id))
+	}
+	s.SetText(id, theirs)
 	for note, want := range map[string]string{"run-1": "VAULT_APP_TOKEN=" + canary + "\nENVCTL_KEPT=run-1:VAULT_APP_TOKEN\n"} {
 		if err := d.Keep(t.Context(), r, note, token); err != nil {
 			t.Fatal(err)

@@ -109,7 +109,7 @@ func TestRestart(t *testing.T) {
 			}
 		})
 		err := roll(t, d, release("staging"), 20*time.Second)
-		says(t, err, fault.Unknown, "not known", "holds the new values")
+		says(t, err, fault.Unknown, "not known")
 	})
 }
 

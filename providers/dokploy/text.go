@@ -167,8 +167,13 @@ func edit(text secret.Value, r providers.Release) (secret.Value, error) {
 		return secret.Value{}, err
 	}
 	want := variables(r)
-	want[ManagedVariable] = secret.New(strings.Join(slices.Sorted(maps.Keys(r.Values)), ","))
-	return apply(op, []byte(text.Reveal()), have, strings.Split(have[ManagedVariable].Reveal(), ","), want)
+	want[ManagedVariable] = names(r.Values)
+	return apply(op, []byte(text.Reveal()), have, managed(have), want)
+}
+
+// names is ManagedVariable's value for what a release brings.
+func names(values map[string]secret.Value) secret.Value {
+	return secret.New(strings.Join(slices.Sorted(maps.Keys(values)), ","))
 }
 
 // apply sets what is wanted in src, in which have is read, and takes away what is
@@ -181,6 +186,10 @@ func apply(op string, src []byte, have map[string]secret.Value, managed []string
 		e, err := dotenv.Unset(src, name, dotenv.Dokploy)
 		if err != nil {
 			return secret.Value{}, fault.Wrap(err, fault.KindOf(err), op+": take away "+name, "take the variable out of the text in Dokploy by hand")
+		}
+		if len(e.Lines) > 1 {
+			return secret.Value{}, fault.Newf(fault.Refused, op+": take away "+name, "take the others out of the text in Dokploy, then run the command again",
+				"the text has %d lines of it, of which a release wrote one", len(e.Lines))
 		}
 		src = e.Src
 	}

@@ -74,19 +74,7 @@ func Set(src []byte, key string, value secret.Value, readers ...Dialect) (Edit, 
 // value alone, then instead of all that follows the =; or as a new last line.
 func place(src []byte, f *File, e Entry, found bool, key, text string) []Edit {
 	if !found {
-		eol := "\n"
-		if i := bytes.IndexByte(src, '\n'); i > 0 && src[i-1] == '\r' {
-			eol = "\r\n"
-		}
-		line := key + "=" + text
-		n := 1 + bytes.Count(src, []byte("\n"))
-		if body := bytes.TrimPrefix(src, []byte(bom)); len(body) == 0 || body[len(body)-1] == '\n' {
-			line += eol
-		} else {
-			line = eol + line
-			n++
-		}
-		return []Edit{{Src: append(slices.Clone(src), line...), Lines: []int{n}, Added: true}}
+		return []Edit{atEnd(src, key+"="+text)}
 	}
 	edit := Edit{Lines: []int{e.Line}}
 	for _, d := range f.Entries {
@@ -115,8 +103,26 @@ func place(src []byte, f *File, e Entry, found bool, key, text string) []Edit {
 	return []Edit{value, line}
 }
 
+// atEnd adds a line as the others are: where the last one has no end, the new one
+// has none either.
+func atEnd(src []byte, line string) Edit {
+	eol := "\n"
+	if i := bytes.IndexByte(src, '\n'); i > 0 && src[i-1] == '\r' {
+		eol = "\r\n"
+	}
+	n := 1 + bytes.Count(src, []byte("\n"))
+	if body := bytes.TrimPrefix(src, []byte(bom)); len(body) == 0 || body[len(body)-1] == '\n' {
+		line += eol
+	} else {
+		line = eol + line
+		n++
+	}
+	return Edit{Src: append(slices.Clone(src), line...), Lines: []int{n}, Added: true}
+}
+
 // Unset returns src without any assignment of key: removing only the last of
-// several would let an earlier one win. Everything else stays; kind NotFound
+// several would let an earlier one win. Everything else stays, and what Set added
+// at the end goes without a trace; kind NotFound
 // when the file does not set key, Refused when the rest would read differently.
 func Unset(src []byte, key string, readers ...Dialect) (Edit, error) {
 	op := "unset " + key
@@ -153,6 +159,9 @@ func Unset(src []byte, key string, readers ...Dialect) (Edit, error) {
 		return Edit{}, fault.New(fault.NotFound, op, "the file does not set it", "")
 	}
 	edit.Src = append(edit.Src, src[from:]...)
+	if src[len(src)-1] != '\n' && from == len(src) { // it was the last line, without an end: so is the one before it now
+		edit.Src = bytes.TrimSuffix(bytes.TrimSuffix(edit.Src, []byte("\n")), []byte("\r"))
+	}
 	if p := check(before, edit.Src, key, nil, readers); p != "" {
 		return Edit{}, fault.New(fault.Refused, op, "the rest would be read differently: "+p, "")
 	}
@@ -206,14 +215,10 @@ func SetLine(src []byte, key string, line secret.Value, readers ...Dialect) (Edi
 	if err != nil {
 		return Edit{}, err
 	}
-	text := []byte(line.Reveal())
-	if !ok {
-		start, end = len(src), len(src)
-		if text = append(text, '\n'); start > 0 && src[start-1] != '\n' {
-			text = append([]byte{'\n'}, text...)
-		}
+	edit := atEnd(src, line.Reveal())
+	if ok {
+		edit = Edit{Src: slices.Concat(src[:start], []byte(line.Reveal()), src[end:]), Lines: []int{1 + bytes.Count(src[:start], []byte("\n"))}}
 	}
-	edit := Edit{Src: slices.Concat(src[:start], text, src[end:]), Lines: []int{1 + bytes.Count(src[:start], []byte("\n"))}, Added: !ok}
 	after, err := readAll(edit.Src, readers)
 	if err != nil {
 		return Edit{}, fault.Wrap(err, fault.Refused, op, "")

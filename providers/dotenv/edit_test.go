@@ -83,7 +83,8 @@ func TestUnset(t *testing.T) {
 	for _, c := range []struct{ src, want string }{
 		{"A=1\nB=2\nC=3\n", "A=1\nC=3\n"},
 		{"B=2\n", ""},
-		{"A=1\nB=2", "A=1\n"},
+		{"A=1\nB=2", "A=1"},
+		{"A=1\r\nB=2", "A=1"},
 		{bom + "B=2\r\nC=3\r\n", bom + "C=3\r\n"},
 		{"B=1\n# c\nB='2\n3' # d\nC=3", "# c\nC=3"},
 		{"#B=1\nexport B=1\n", "#B=1\n"},
@@ -175,7 +176,7 @@ func TestLineGoesBack(t *testing.T) {
 			t.Errorf("%q came back as %q: %v", src, back.Src, err)
 		}
 	}
-	for src, want := range map[string]string{"": "KEY=x\n", "A=1": "A=1\nKEY=x\n", "A=1\n": "A=1\nKEY=x\n"} {
+	for src, want := range map[string]string{"": "KEY=x\n", "A=1": "A=1\nKEY=x", "A=1\n": "A=1\nKEY=x\n", "A=1\r\n": "A=1\r\nKEY=x\r\n", "\uFEFF": "\uFEFFKEY=x\n"} {
 		if e, err := SetLine([]byte(src), "KEY", secret.New("KEY=x"), Dokploy); err != nil || string(e.Src) != want || !e.Added {
 			t.Errorf("%q became %q: %v", src, e.Src, err)
 		}

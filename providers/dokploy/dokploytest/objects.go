@@ -61,11 +61,7 @@ func (s *Server) projectCreate(procedure string, in map[string]any) (int, string
 	return fine(map[string]any{"project": p.document(), "environment": p.Environments[0].document()})
 }
 
-func (s *Server) projectOne(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "projectId")
-	if got != "" {
-		return wrong(procedure, "projectId", "string", got)
-	}
+func (s *Server) projectOne(procedure, id string, _ map[string]any) (int, string, string) {
 	i := slices.IndexFunc(s.projects, func(p *project) bool { return p.ID == id })
 	if i < 0 {
 		return missing(procedure, "Project not found")
@@ -90,11 +86,7 @@ func (s *Server) projectOne(procedure string, in map[string]any) (int, string, s
 }
 
 // projectRemove is not among the recorded calls: it takes all with it.
-func (s *Server) projectRemove(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "projectId")
-	if got != "" {
-		return wrong(procedure, "projectId", "string", got)
-	}
+func (s *Server) projectRemove(procedure, id string, _ map[string]any) (int, string, string) {
 	i := slices.IndexFunc(s.projects, func(p *project) bool { return p.ID == id })
 	if i < 0 {
 		return missing(procedure, "Project not found")
@@ -140,11 +132,7 @@ func (s *Server) environmentCreate(procedure string, in map[string]any) (int, st
 	return fine(s.projects[i].add(name, optional(in, "description")).document())
 }
 
-func (s *Server) environmentOne(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "environmentId")
-	if got != "" {
-		return wrong(procedure, "environmentId", "string", got)
-	}
+func (s *Server) environmentOne(procedure, id string, _ map[string]any) (int, string, string) {
 	e := s.environment(id)
 	if e == nil {
 		return missing(procedure, "Environment not found")
@@ -163,11 +151,7 @@ func (s *Server) environmentOne(procedure string, in map[string]any) (int, strin
 	return fine(m)
 }
 
-func (s *Server) environmentRemove(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "environmentId")
-	if got != "" {
-		return wrong(procedure, "environmentId", "string", got)
-	}
+func (s *Server) environmentRemove(procedure, id string, _ map[string]any) (int, string, string) {
 	e := s.environment(id)
 	switch {
 	case e == nil:
@@ -212,15 +196,7 @@ func (s *Server) composeCreate(procedure string, in map[string]any) (int, string
 }
 
 // composeDelete deletes without deleteVolumes too.
-func (s *Server) composeDelete(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "composeId")
-	if got != "" {
-		return wrong(procedure, "composeId", "string", got)
-	}
-	c := s.composes[id]
-	if c == nil {
-		return missing(procedure, "Compose not found")
-	}
+func (s *Server) composeDelete(_ string, in map[string]any, c *compose) (int, string, string) {
 	m := c.document()
 	maps.Copy(m, golden(goldenOne))
 	for _, box := range s.engine.All() {
@@ -239,15 +215,7 @@ func (s *Server) composeDelete(procedure string, in map[string]any) (int, string
 }
 
 // stop leaves the containers where they are, exited.
-func (s *Server) stop(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "composeId")
-	if got != "" {
-		return wrong(procedure, "composeId", "string", got)
-	}
-	c := s.composes[id]
-	if c == nil {
-		return missing(procedure, "Compose not found")
-	}
+func (s *Server) stop(_ string, _ map[string]any, c *compose) (int, string, string) {
 	for _, box := range s.engine.All() {
 		if box.Labels[composeProject] == c.App {
 			s.engine.Remove(box.Name)

@@ -15,26 +15,26 @@ type handler func(procedure string, in map[string]any) (int, string, string)
 
 func (s *Server) procedures() map[string]handler {
 	return map[string]handler{
-		"GET compose.loadServices":               s.loadServices,
-		"GET compose.one":                        s.composeOne,
+		"GET compose.loadServices":               s.ofCompose(s.loadServices),
+		"GET compose.one":                        s.ofCompose(s.composeOne),
 		"GET compose.readLogs":                   s.containerLogs,
-		"GET deployment.allByCompose":            s.allByCompose,
+		"GET deployment.allByCompose":            given("composeId", s.allByCompose),
 		"GET deployment.queueList":               s.queueList,
-		"GET deployment.readLogs":                s.readLogs,
+		"GET deployment.readLogs":                given("deploymentId", s.readLogs),
 		"GET docker.getContainersByAppNameMatch": s.listContainers,
-		"GET environment.one":                    s.environmentOne,
+		"GET environment.one":                    given("environmentId", s.environmentOne),
 		"GET project.all":                        s.projectAll,
-		"GET project.one":                        s.projectOne,
+		"GET project.one":                        given("projectId", s.projectOne),
 		"POST compose.create":                    s.composeCreate,
-		"POST compose.delete":                    s.composeDelete,
-		"POST compose.deploy":                    s.deploy,
-		"POST compose.saveEnvironment":           s.saveEnvironment,
-		"POST compose.stop":                      s.stop,
-		"POST compose.update":                    s.update,
+		"POST compose.delete":                    s.ofCompose(s.composeDelete),
+		"POST compose.deploy":                    s.ofCompose(s.deploy),
+		"POST compose.saveEnvironment":           given("composeId", s.saveEnvironment),
+		"POST compose.stop":                      s.ofCompose(s.stop),
+		"POST compose.update":                    given("composeId", s.update),
 		"POST environment.create":                s.environmentCreate,
-		"POST environment.remove":                s.environmentRemove,
+		"POST environment.remove":                given("environmentId", s.environmentRemove),
 		"POST project.create":                    s.projectCreate,
-		"POST project.remove":                    s.projectRemove,
+		"POST project.remove":                    given("projectId", s.projectRemove),
 	}
 }
 
@@ -64,6 +64,28 @@ func text(in map[string]any, field string) (string, string) {
 		return s, ""
 	}
 	return "", typeOf(v, there)
+}
+
+// given hands on what a required field says.
+func given(field string, h func(procedure, value string, in map[string]any) (int, string, string)) handler {
+	return func(procedure string, in map[string]any) (int, string, string) {
+		value, got := text(in, field)
+		if got != "" {
+			return wrong(procedure, field, "string", got)
+		}
+		return h(procedure, value, in)
+	}
+}
+
+// ofCompose hands on the service that is asked for, and answers for one that is not there.
+func (s *Server) ofCompose(h func(procedure string, in map[string]any, c *compose) (int, string, string)) handler {
+	return given("composeId", func(procedure, id string, in map[string]any) (int, string, string) {
+		c := s.composes[id]
+		if c == nil {
+			return missing(procedure, "Compose not found")
+		}
+		return h(procedure, in, c)
+	})
 }
 
 func golden(text string) map[string]any {
@@ -104,15 +126,7 @@ func (s *Server) projectAll(string, map[string]any) (int, string, string) {
 	return fine(all)
 }
 
-func (s *Server) composeOne(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "composeId")
-	if got != "" {
-		return wrong(procedure, "composeId", "string", got)
-	}
-	c := s.composes[id]
-	if c == nil {
-		return missing(procedure, "Compose not found")
-	}
+func (s *Server) composeOne(_ string, _ map[string]any, c *compose) (int, string, string) {
 	m := c.document()
 	maps.Copy(m, golden(goldenOne))
 	e := c.environment.document()
@@ -123,11 +137,7 @@ func (s *Server) composeOne(procedure string, in map[string]any) (int, string, s
 
 // update replaces the fields that are given. For an id that it does not know it
 // answers 200 and nothing.
-func (s *Server) update(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "composeId")
-	if got != "" {
-		return wrong(procedure, "composeId", "string", got)
-	}
+func (s *Server) update(procedure, id string, in map[string]any) (int, string, string) {
 	env, there := in["env"]
 	if got := typeOf(env, there); got != "string" && got != "undefined" && got != "null" {
 		return wrong(procedure, "env", "string", got)
@@ -151,11 +161,7 @@ func (s *Server) update(procedure string, in map[string]any) (int, string, strin
 	return fine(c.document())
 }
 
-func (s *Server) saveEnvironment(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "composeId")
-	if got != "" {
-		return wrong(procedure, "composeId", "string", got)
-	}
+func (s *Server) saveEnvironment(procedure, id string, in map[string]any) (int, string, string) {
 	env, there := in["env"]
 	if !there {
 		return wrong(procedure, "env", "nonoptional", "undefined")
@@ -175,15 +181,7 @@ func (s *Server) saveEnvironment(procedure string, in map[string]any) (int, stri
 }
 
 // deploy queues a job and gives no id.
-func (s *Server) deploy(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "composeId")
-	if got != "" {
-		return wrong(procedure, "composeId", "string", got)
-	}
-	c := s.composes[id]
-	if c == nil {
-		return missing(procedure, "Compose not found")
-	}
+func (s *Server) deploy(_ string, in map[string]any, c *compose) (int, string, string) {
 	title, _ := in["title"].(string)
 	if title == "" {
 		title = "Manual deployment"
@@ -191,7 +189,7 @@ func (s *Server) deploy(procedure string, in map[string]any) (int, string, strin
 	description, _ := in["description"].(string)
 	s.queue = append(s.queue, &job{id: "job-" + strconv.Itoa(s.next()), title: title, description: description, compose: c, queued: time.Now()})
 	s.poke()
-	return fine(map[string]any{"success": true, "message": "Deployment queued", "composeId": id})
+	return fine(map[string]any{"success": true, "message": "Deployment queued", "composeId": c.ID})
 }
 
 func (s *Server) queueList(string, map[string]any) (int, string, string) {
@@ -213,11 +211,7 @@ func (s *Server) queueList(string, map[string]any) (int, string, string) {
 }
 
 // allByCompose is an empty list for an id that it does not know.
-func (s *Server) allByCompose(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "composeId")
-	if got != "" {
-		return wrong(procedure, "composeId", "string", got)
-	}
+func (s *Server) allByCompose(_, id string, _ map[string]any) (int, string, string) {
 	all := []any{}
 	for _, r := range s.rows {
 		if r.compose.ID != id {
@@ -238,11 +232,7 @@ func (s *Server) allByCompose(procedure string, in map[string]any) (int, string,
 }
 
 // readLogs answers a JSON string.
-func (s *Server) readLogs(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "deploymentId")
-	if got != "" {
-		return wrong(procedure, "deploymentId", "string", got)
-	}
+func (s *Server) readLogs(procedure, id string, in map[string]any) (int, string, string) {
 	tail := 100
 	if t, ok := in["tail"].(string); ok {
 		tail, _ = strconv.Atoi(t)
@@ -267,16 +257,8 @@ func (s *Server) readLogs(procedure string, in map[string]any) (int, string, str
 	return missing(procedure, "Deployment not found")
 }
 
-func (s *Server) loadServices(procedure string, in map[string]any) (int, string, string) {
-	id, got := text(in, "composeId")
-	if got != "" {
-		return wrong(procedure, "composeId", "string", got)
-	}
-	c := s.composes[id]
-	switch {
-	case c == nil:
-		return missing(procedure, "Compose not found")
-	case c.Source != "raw" && !c.loaded:
+func (s *Server) loadServices(procedure string, _ map[string]any, c *compose) (int, string, string) {
+	if c.Source != "raw" && !c.loaded {
 		return missing(procedure, "Services not found")
 	}
 	names := []string{}
