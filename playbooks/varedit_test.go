@@ -183,7 +183,7 @@ func TestVariableEdits(t *testing.T) {
 
 		"remove everywhere": {
 			template: open + line("A") + line("B") + end, code: class + "    a: str\n    b: str = Field(\n        \"x\",\n    )\n", example: "A=1\n# about b\nB=1\n", do: remove("B"),
-			want: "-B={{ .Data.data.B | printf \"%q\" }}\n-    b: str = Field(\n-        \"x\",\n-    )\n-# about b\n-B=1\n",
+			want: "-B={{ .Data.data.B | printf \"%q\" }}\n-from pydantic import Field, SecretStr\n+from pydantic import SecretStr\n-    b: str = Field(\n-        \"x\",\n-    )\n-# about b\n-B=1\n",
 		},
 		"remove a block":          {template: open + line("A") + "{{ with .Data.data.B }}B={{ . }}\n{{ end -}}\n" + end, do: remove("B"), want: "-{{ with .Data.data.B }}B={{ . }}\n-{{ end -}}\n"},
 		"remove a block of three": {template: open + line("A") + "{{- with .Data.data.B }}\nB={{ . }}\n{{- end }}\n" + end, do: remove("B"), want: "-{{- with .Data.data.B }}\n-B={{ . }}\n-{{- end }}\n"},
@@ -191,7 +191,17 @@ func TestVariableEdits(t *testing.T) {
 			template: open + line("A") + "{{ if eq (env \"ENV\") \"staging\" }}\nB=1\n{{ else }}\nB=2\n{{ end }}\n" + end, do: remove("B"), want: "-B=1\n-B=2\n",
 		},
 		"remove with its description": {code: class + "    a: str\n    b: str\n    \"\"\"about\n    b\"\"\"\n    c: str\n", do: remove("B"), want: "-    b: str\n-    \"\"\"about\n-    b\"\"\"\n"},
-		"remove the only field":       {code: class + "    a: str\n", do: remove("A"), want: "✗something else without it"},
+		"remove the last that needs an import": {
+			code: "from pydantic import Field\nfrom pydantic_settings import BaseSettings\n\nclass S(BaseSettings):\n    a: str\n    b: str = Field(\"x\")\n", do: remove("B"),
+			want: "-from pydantic import Field\n-    b: str = Field(\"x\")\n",
+		},
+		"remove one of two that need an import":     {code: class + "    a: str = Field(\"y\")\n    b: str = Field(\"x\")\n", do: remove("B"), want: "-    b: str = Field(\"x\")\n"},
+		"remove beside an import that nothing used": {code: class + "    a: str\n    b: str\n", do: remove("B"), want: "-    b: str\n"},
+		"remove where an import says more": {
+			code: "from pydantic import Field  # noqa: F401\nfrom pydantic_settings import BaseSettings\n\nclass S(BaseSettings):\n    a: str\n    b: str = Field(\"x\")\n", do: remove("B"),
+			want: "-    b: str = Field(\"x\")\n",
+		},
+		"remove the only field": {code: class + "    a: str\n", do: remove("A"), want: "✗something else without it"},
 		"remove under a shared comment": {
 			example: "# both\nA=1\nB=2\n", do: remove("A"), want: "✗something else without it",
 		},

@@ -185,6 +185,9 @@ func (e *varEditor) removeFromCode(name string) error {
 	}
 	mine := func(x *python.Field) bool { return x.Class == f.Class && x.Line == f.Line }
 	text := removeLines(src, f.Line, last)
+	from, _, _ := lineAt(src, f.Line)
+	_, to, _ := lineAt(src, last)
+	text = dropImports(text, src[from:to])
 	parsed, err := python.Read(file, []byte(text))
 	if err != nil || !slices.Equal(codeShape(e.layers.Code, mine), codeShape(parsed, nil)) {
 		return e.byHand(fmt.Sprintf("%s:%d", file, f.Line), "remove it by hand", "the file would say something else without it")
@@ -192,6 +195,28 @@ func (e *varEditor) removeFromCode(name string) error {
 	e.change.Notes = append(e.change.Notes, fmt.Sprintf("the code that reads the attribute %s has to do without it", f.Name))
 	e.edit("code", file, src, text)
 	return nil
+}
+
+// dropImports takes out the names that only removed text used of what a plain
+// line imports from pydantic; a name that nothing used before stays.
+func dropImports(src, removed string) string {
+	line := regexp.MustCompile(`(?m)^from pydantic import ([A-Za-z_][A-Za-z_0-9, ]*)\r?\n`)
+	m := line.FindStringSubmatchIndex(src)
+	if m == nil {
+		return src
+	}
+	names := strings.Split(src[m[2]:m[3]], ",")
+	kept := slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		used := word(strings.TrimSpace(n))
+		return len(strings.Fields(n)) == 1 && used.MatchString(removed) && len(used.FindAllString(src, 2)) == 1
+	})
+	switch len(kept) {
+	case len(names):
+		return src
+	case 0:
+		return src[:m[0]] + src[m[1]:]
+	}
+	return src[:m[2]] + strings.TrimLeft(strings.Join(kept, ","), " ") + src[m[3]:]
 }
 
 // removeFromExample takes out the entries, with the comment above one where it
