@@ -186,3 +186,39 @@ func TestKeepingOfSeveralComponents(t *testing.T) {
 		t.Fatal(fmt.Sprint(len(got.Values)))
 	}
 }
+
+// What a run kept is read as it was written then, whatever becomes of the newest
+// version.
+func TestKeptLinesOutliveTheirNewestVersion(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for name, harm := range map[string]func(s providers.Store, p naming.Path) error{
+		"taken out of the newest": func(s providers.Store, p naming.Path) error {
+			b, err := s.Read(ctx, p, providers.Latest)
+			if err != nil {
+				return err
+			}
+			gone := providers.Patch{"left": secret.New("x")}
+			for key := range b.Values {
+				gone[key] = secret.Value{}
+			}
+			_, err = s.Write(ctx, p, b.Version, gone)
+			return err
+		},
+		"written on": func(s providers.Store, p naming.Path) error {
+			_, err := s.Write(ctx, p, providers.Any, providers.Patch{"run.other.KEY": secret.New("x")})
+			return err
+		},
+	} {
+		l := started(t, "staging")
+		b := l.typed(map[string]string{"TOKEN": "typed", "OTHER": "theirs"})
+		res, err := l.deploy("staging")
+		must(t, err)
+		must(t, harm(l.store.Store, naming.Path{Project: l.Project.Name, Environment: "staging", Component: naming.BeforeComponent}))
+		_, err = l.undo(res.Record.ID)
+		must(t, err)
+		if b.lines["TOKEN"] != "typed" || b.lines["OTHER"] != "theirs" {
+			t.Error(name, b.lines)
+		}
+	}
+}
