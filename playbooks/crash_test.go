@@ -361,6 +361,15 @@ type judge func(verb string, w plantest.World, disk *plantest.Disk, res plan.Res
 // short mode it dies at every fifth operation only.
 func everyCrash(t *testing.T, deaths int, fresh func(*plantest.Disk) plantest.World, look judge) (problems []string) {
 	t.Helper()
+	return everyNth(t, 1, deaths, fresh, look)
+}
+
+// everyNth is everyCrash at every nth operation only.
+func everyNth(t *testing.T, nth, deaths int, fresh func(*plantest.Disk) plantest.World, look judge) (problems []string) {
+	t.Helper()
+	if testing.Short() {
+		nth *= 5
+	}
 	ctx := context.Background()
 	way := &plantest.Disk{}
 	w := fresh(way)
@@ -419,7 +428,7 @@ func everyCrash(t *testing.T, deaths int, fresh func(*plantest.Disk) plantest.Wo
 		}
 	}
 	for at, op := range way.Ops() {
-		if testing.Short() && at%5 != 0 {
+		if at%nth != 0 {
 			continue
 		}
 		for _, c := range crashes(at, op, true) {

@@ -2,6 +2,7 @@ package playbooks_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,16 @@ import (
 	"envctl/internal/plan"
 	"envctl/internal/plan/plantest"
 )
+
+var everyPoint = flag.Bool("every", false, "runs die at each of their operations where that takes long; else at some")
+
+// some thins an enumeration out, unless all of it is asked for.
+func some(nth int) int {
+	if *everyPoint {
+		return 1
+	}
+	return nth
+}
 
 const provenFile = `version: 1
 project: ledger
@@ -154,4 +165,24 @@ func provenTrial(t *testing.T, p *config.Project, s scene, refused *int) trial {
 		return consistent(verb, w, disk, res, err)
 	}
 	return tr
+}
+
+// With a second death on the way to the end or back, where the run asks the application, re-encrypts its data, or stands
+// between a store and a database.
+func TestTwoCrashesOfWhatIsProven(t *testing.T) {
+	t.Parallel()
+	proven, databases := provenProject(t), databaseProject(t)
+	all := map[string]trial{}
+	for _, name := range []string{"rotate jwt with a probe", "re-encrypt a ring", "re-encrypt a single key", "finish a single key"} {
+		all[name] = provenTrial(t, proven, provenScenes()[name], new(int))
+	}
+	for _, name := range []string{"single", "turns", "turns --finish", "cache", "cache --finish"} {
+		all["database, "+name] = databaseScenes()[name].trial(t, databases)
+	}
+	for name, tr := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			report(t, everyNth(t, some(4), 2, tr.world, tr.look))
+		})
+	}
 }

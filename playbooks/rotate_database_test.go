@@ -48,13 +48,19 @@ PWUSER={{ or .Data.data.PWUSER "app" }}
 // roleLab is a lab with a database server, whose roles app and app_b are alike.
 type roleLab struct {
 	*lab
-	server *rolestest.Server
+	server *rolestest.Server // nil: a real one
+	truth  interface {
+		Opens(role, password string) bool
+		Passwords(role string) []string
+	}
+	dies func(point func(string)) // at the server's changes
 }
 
 var databaseValues = []string{"PW", "old-password", "PWUSER", "app", "SIBLING", "stays"}
 
 func databaseLab(p *config.Project, plural bool) *roleLab {
-	l := &roleLab{labOf(p), rolestest.New(map[string]string{"app": "old-password", "app_b": "", "admin": "admin-password"})}
+	l := &roleLab{lab: labOf(p), server: rolestest.New(map[string]string{"app": "old-password", "app_b": "", "admin": "admin-password"})}
+	l.truth, l.dies = l.server, func(point func(string)) { l.server.Point = point }
 	l.server.Plural = plural
 	l.Roles = func(config.Environment, string, config.Database) (providers.Roles, error) { return l.server, nil }
 	return l
@@ -89,7 +95,7 @@ func (l *roleLab) finish(env, name string) (plan.Result, error) {
 // must hold one login that works.
 func (l *roleLab) agrees(env string) error {
 	v := l.values(env)
-	if !l.server.Opens(v["PWUSER"], v["PW"]) {
+	if !l.truth.Opens(v["PWUSER"], v["PW"]) {
 		return fmt.Errorf("the server refuses %s the store's password", v["PWUSER"])
 	}
 	if run := l.running(env); env != "bare" && (run["PW"] != v["PW"] || run["PWUSER"] != v["PWUSER"]) {
@@ -108,7 +114,7 @@ func (l *roleLab) rotated(env string, turns, oldWorks bool) error {
 		return fmt.Errorf("the path is at version %d", l.version(env))
 	case (v["PWUSER"] == "app_b") != turns:
 		return fmt.Errorf("the role is %s", v["PWUSER"])
-	case l.server.Opens("app", "old-password") != oldWorks:
+	case l.truth.Opens("app", "old-password") != oldWorks:
 		return fmt.Errorf("the old password works: %t", !oldWorks)
 	}
 	return l.agrees(env)
@@ -390,19 +396,28 @@ func TestEveryCrashOfADatabaseRotation(t *testing.T) {
 }
 
 func (c databaseScene) trial(t *testing.T, project *config.Project) trial {
-	return trial{look: discreet(t, "old-password"), fresh: func(disk *plantest.Disk) (*lab, plantest.World) {
+	return c.trialOn(t, func() *roleLab {
 		l := databaseLab(project, strings.HasPrefix(c.recipe, "cache"))
 		if c.self {
 			l.server.Admin = ""
 		}
+		return l
+	})
+}
+
+// trialOn is the trial on a server that fresh makes, or makes fresh.
+func (c databaseScene) trialOn(t *testing.T, fresh func() *roleLab) trial {
+	return trial{look: discreet(t, "old-password"), fresh: func(disk *plantest.Disk) (*lab, plantest.World) {
+		l := fresh()
 		must(t, l.start(c.env, databaseValues...))
 		if c.finish {
 			_, err := l.rotate(c.env, c.recipe)
 			must(t, err)
 			l.clock.move(25 * time.Hour)
 		}
-		store, ran, app, appB := l.values(c.env), l.running(c.env), l.server.Passwords("app"), l.server.Passwords("app_b")
-		l.store.point, l.fleet.point, l.server.Point = disk.Point, disk.Point, disk.Point
+		store, ran, app, appB := l.values(c.env), l.running(c.env), l.truth.Passwords("app"), l.truth.Passwords("app_b")
+		l.store.point, l.fleet.point = disk.Point, disk.Point
+		l.dies(disk.Point)
 		return l.lab, plantest.World{
 			Plan: func(h plan.Header) (*plan.Plan, error) {
 				switch {
@@ -421,7 +436,7 @@ func (c databaseScene) trial(t *testing.T, project *config.Project) trial {
 				if !maps.Equal(l.values(c.env), store) || clean(l.running(c.env)) != clean(ran) {
 					return fmt.Errorf("the store or the processes are not as before")
 				}
-				return check(fmt.Sprint(l.server.Passwords("app"), l.server.Passwords("app_b")) == fmt.Sprint(app, appB), "the server is not as before")
+				return check(fmt.Sprint(l.truth.Passwords("app"), l.truth.Passwords("app_b")) == fmt.Sprint(app, appB), "the server is not as before")
 			},
 		}
 	}}

@@ -4,8 +4,11 @@ package postgres_test
 
 import (
 	"context"
+	"io"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"envctl/internal/fault"
 	"envctl/internal/realtest"
@@ -76,6 +79,10 @@ func TestReal(t *testing.T) {
 			t.Fatal(n, err)
 		}
 		end()
+		// Nor is a login counted that has been tried, however late the server hears its end.
+		if err := open(t, "postgres://127.0.0.1:"+lingering(t, p.Port), "").Login(ctx, login("busy", "p")); err != nil {
+			t.Fatal(err)
+		}
 		if n, err := s.Sessions(ctx, providers.Login{}, "busy"); n != 0 || err != nil {
 			t.Fatal(n, err)
 		}
@@ -124,4 +131,40 @@ func TestReal(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// lingering is the port of a way to a server on which the end of a session takes
+// some time.
+func lingering(t *testing.T, port string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		go func() {
+			_, _ = io.Copy(conn, server)
+			_ = conn.Close()
+		}()
+		buf := make([]byte, 4096)
+		for n := 1; n > 0; {
+			if n, _ = conn.Read(buf); n == 0 || buf[0] == 'X' {
+				time.Sleep(200 * time.Millisecond)
+			}
+			_, _ = server.Write(buf[:n])
+		}
+		_ = server.Close()
+	}()
+	_, at, _ := net.SplitHostPort(l.Addr().String())
+	return at
 }

@@ -3,9 +3,11 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -172,10 +174,19 @@ func (c *session) query(op, statement string) ([][]string, error) {
 	}
 }
 
-// close says good-bye.
+// farewell is how long a server may take to end a session.
+const farewell = 3 * time.Second
+
+// close says good-bye, and waits until the server hung up: from then on it counts
+// the session no longer, and whoever asks next whether a role is in use is not told
+// of a login that only proved a password.
 func (c *session) close() {
 	c.wire.Send(&pgproto3.Terminate{})
-	_ = c.wire.Flush() // the server may be gone
+	if c.wire.Flush() == nil { // else the server is gone
+		late := time.AfterFunc(farewell, func() { _ = c.conn.SetReadDeadline(time.Unix(1, 0)) })
+		_, _ = io.Copy(io.Discard, io.LimitReader(c.conn, maxMessage))
+		late.Stop()
+	}
 	c.end()
 }
 
