@@ -1,20 +1,14 @@
 package commands
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"io"
 	"slices"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
 	"envctl/internal/config"
 	"envctl/internal/ui"
 	"envctl/playbooks"
-	"envctl/providers"
 )
 
 func (a *app) deployCommand() *cli.Command {
@@ -191,63 +185,4 @@ func (a *app) ageOrEmpty(s playbooks.ServiceStatus) string {
 		return ""
 	}
 	return a.age(*s.StartedAt)
-}
-
-func (a *app) logsCommand() *cli.Command {
-	return &cli.Command{
-		Name: "logs", Usage: "Show a service's output", ArgsUsage: "[SERVICE|COMPONENT]", Category: "playbooks",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on as it comes"},
-			&cli.IntFlag{Name: "tail", Usage: "the last `N` lines", Value: 100},
-		},
-		Action: a.action(0, 1, func(ctx context.Context, c *cli.Context) error {
-			w, err := a.open()
-			if err != nil {
-				return err
-			}
-			e, err := a.readEnv(w)
-			if err != nil {
-				return err
-			}
-			arg := c.Args().First()
-			t, err := a.componentArgument(ctx, w, e, arg)
-			if err != nil {
-				return err
-			}
-			service := ""
-			if _, isComponent := w.Project.Components.Get(arg); arg != "" && !isComponent {
-				service = arg
-			}
-			o := providers.LogOptions{Tail: c.Int("tail"), Follow: c.Bool("follow")}
-			return w.Output(ctx, t, service, o, func(name string, of int) io.Writer {
-				if of > 1 {
-					a.ui.Note("== %s", name)
-				}
-				return &cleanWriter{w: a.ui.Out, clean: a.ui.OutTTY}
-			})
-		}),
-	}
-}
-
-// cleanWriter escapes control characters on their way to a terminal.
-type cleanWriter struct {
-	w     io.Writer
-	clean bool
-	rest  []byte // the beginning of a character whose end has not come yet
-}
-
-func (c *cleanWriter) Write(p []byte) (int, error) {
-	if !c.clean {
-		return c.w.Write(p)
-	}
-	data := append(c.rest, p...)
-	cut := len(data)
-	for i := max(0, cut-utf8.UTFMax+1); i < cut; i++ {
-		if utf8.RuneStart(data[i]) && !utf8.FullRune(data[i:]) {
-			cut = i
-		}
-	}
-	c.rest = bytes.Clone(data[cut:])
-	_, err := fmt.Fprint(c.w, ui.Clean(strings.ReplaceAll(string(data[:cut]), "\r\n", "\n")))
-	return len(p), err
 }

@@ -25,6 +25,19 @@ type rollLab struct {
 
 func newRollLab(t *testing.T, d *realtest.Docker) *rollLab {
 	t.Helper()
+	l := newDeployLab(t, d, `    restart: always
+    command: [serve, "${AFTER}"]
+    healthcheck: {test: [CMD, /testimage, health], interval: 100ms, retries: 1000}
+    deploy: {replicas: 3}
+`)
+	l.set(t, "AFTER", "1ms")
+	l.ok(t, "deploy", "app", "--env", "staging")
+	return l
+}
+
+// newDeployLab is a project whose one service is the test image with what more says.
+func newDeployLab(t *testing.T, d *realtest.Docker, more string) *rollLab {
+	t.Helper()
 	realtest.Tool(t, "docker-compose")
 	l := &rollLab{dir: t.TempDir(), docker: d, project: fmt.Sprintf("roll%d", os.Getpid())}
 	l.project += fmt.Sprintf("x%d", time.Now().UnixNano()%1e6)
@@ -40,19 +53,13 @@ components:
 		"compose.yaml": "services:\n  web:\n    image: " + realtest.Image + `
     pull_policy: never
     network_mode: none
-    restart: always
-    command: [serve, "${AFTER}"]
-    healthcheck: {test: [CMD, /testimage, health], interval: 100ms, retries: 1000}
-    deploy: {replicas: 3}
-`,
+` + more,
 	} {
 		if err := os.WriteFile(filepath.Join(l.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	l.ok(t, "init", "--no-recovery")
-	l.set(t, "1ms")
-	l.ok(t, "deploy", "app", "--env", "staging")
 	return l
 }
 
@@ -75,11 +82,10 @@ func (l *rollLab) ok(t *testing.T, args ...string) string {
 	return out
 }
 
-// set makes what the service does part of its values.
-func (l *rollLab) set(t *testing.T, after string) {
+func (l *rollLab) set(t *testing.T, key, value string) {
 	t.Helper()
-	cmd := command(t, l.dir, l.env, "set", "AFTER", "--stdin", "--env", "staging")
-	cmd.Stdin = strings.NewReader(after)
+	cmd := command(t, l.dir, l.env, "set", key, "--stdin", "--env", "staging")
+	cmd.Stdin = strings.NewReader(value)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
@@ -99,7 +105,7 @@ func (l *rollLab) replicas(t *testing.T) map[string]int {
 // halfway begins a roll and returns it while a new replica stands beside the old ones.
 func (l *rollLab) halfway(t *testing.T) *exec.Cmd {
 	t.Helper()
-	l.set(t, "700ms")
+	l.set(t, "AFTER", "700ms")
 	cmd := command(t, l.dir, l.env, "deploy", "app", "--env", "staging")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -201,5 +207,37 @@ func TestRollOnAKilledEngine(t *testing.T) {
 			d.Restart(t)
 			l.ended(t, verb, before)
 		})
+	}
+}
+
+// What an application prints shows no secret that is known, and is no command to
+// GitHub's runner.
+func TestLogsAreHarmless(t *testing.T) {
+	t.Parallel()
+	l := newDeployLab(t, realtest.Dockerd(t), "    command: [say, \"key ${API_KEY}\", \"db ${DB_URL}\", \"login hunter2hunter2\", \"::add-mask::staging\", \"level ${LEVEL}\"]\n")
+	const canary = "canary-5b21f0"
+	l.set(t, "API_KEY", canary)
+	l.set(t, "DB_URL", "postgres://app:hunter2hunter2@db/app")
+	l.set(t, "LEVEL", "verbose")
+	l.ok(t, "deploy", "app", "--env", "staging")
+	plain := l.ok(t, "logs", "web", "--env", "staging")
+	for _, want := range []string{"key [secret]\n", "err key [secret]\n", "db [secret]\n", "login [secret]\n", "level verbose\n", "::add-mask::staging\n"} {
+		if !strings.Contains(plain, want) {
+			t.Errorf("no %q in\n%s", want, plain)
+		}
+	}
+	l.set(t, "API_KEY", "another-0c3d77") // what runs still prints the older one
+	l.env = append(l.env, "GITHUB_ACTIONS=true")
+	inGitHub := l.ok(t, "logs", "app", "--env", "staging", "--tail", "6")
+	lines := strings.Split(strings.TrimSpace(inGitHub), "\n")
+	token, ok := strings.CutPrefix(lines[0], "::stop-commands::")
+	if !ok || len(token) < 32 || lines[len(lines)-1] != "::"+token+"::" || !strings.Contains(inGitHub, "\n::add-mask::staging\n") {
+		t.Error(inGitHub)
+	}
+	if strings.Contains(plain+inGitHub, canary) {
+		t.Error("a secret is shown:\n" + plain + inGitHub)
+	}
+	if again := l.ok(t, "logs", "app", "--env", "staging"); strings.Contains(again, token) {
+		t.Error("the token is used again")
 	}
 }

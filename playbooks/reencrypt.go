@@ -118,7 +118,9 @@ func (ro rotating) reencryptStep(job providers.Job, verified []string) plan.Step
 			if err := page.Intend(receipt); err != nil {
 				return nil, err
 			}
-			if err := ro.w.Jobs.Run(ctx, ro.job(values)); err != nil {
+			work := ro.job(values)
+			work.Started = func(pid int) error { return plan.Started(ctx, pid) }
+			if err := ro.w.Jobs.Run(ctx, work); err != nil {
 				return nil, err
 			}
 			receipt[fieldProven] = clip("re-encrypted: " + job.Command + " exited with 0")

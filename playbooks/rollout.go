@@ -204,6 +204,7 @@ func ship(ctx context.Context, d providers.Deployer, r *Rendered, rel providers.
 		alive()
 		plan.Note(ctx, words)
 	}
+	rel.Started = func(pid int) error { return plan.Started(ctx, pid) }
 	dep, err := d.Deploy(ctx, rel)
 	if err != nil {
 		return nil, err

@@ -3,8 +3,6 @@ package playbooks
 import (
 	"context"
 	"fmt"
-	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -193,43 +191,6 @@ func (s ServiceStatus) seenBy(watched []providers.Container, of providers.Servic
 		out = append(out, s)
 	}
 	return out
-}
-
-// Output writes what the containers of a target said: those the engine shows, else
-// those the deployer does. service "" is all; begin is called with each one's name.
-func (w *World) Output(ctx context.Context, t Target, service string, o providers.LogOptions, begin func(name string, of int) io.Writer) error {
-	found, watched, rt, err := w.seen(ctx, t)
-	if err != nil {
-		return err
-	}
-	all := slices.DeleteFunc(append(found, watched...), func(c providers.Container) bool { return service != "" && c.Service != service })
-	if len(all) == 0 {
-		return fault.Newf(fault.NotFound, "logs of "+t.Component+" in "+t.Environment.Name, "run envctl status --env "+t.Environment.Name, "no container of it is evidence for %s", t.Environment.Name)
-	}
-	for _, c := range all {
-		out := begin(c.Name, len(all))
-		if len(watched) == 0 {
-			err = rt.Logs(ctx, c, o, out)
-		} else {
-			err = w.outputOf(ctx, t, c, o, out)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *World) outputOf(ctx context.Context, t Target, c providers.Container, o providers.LogOptions, out io.Writer) error {
-	d, err := w.Deployer(t.Environment, t.Component)
-	if err != nil {
-		return err
-	}
-	watcher, ok := d.(providers.Watcher)
-	if !ok {
-		return fault.New(fault.Internal, "logs of "+c.Name, "its deployer shows none", "")
-	}
-	return watcher.Output(ctx, w.bare(t), c, o, out)
 }
 
 // loopTime is how long a container that was restarted must run before it counts

@@ -187,6 +187,10 @@ type Release struct {
 	// Was returns the values of the release with that marker, nil where they cannot be
 	// found out any more: what differs from them is somebody else's. Nil: not known.
 	Was func(marker string) (map[string]secret.Value, error)
+	// Started is told of each program of this machine that works on the release,
+	// before that is given its input; an error of it ends the program and the
+	// deployment. nil: nobody wants to know.
+	Started func(pid int) error
 }
 
 // Tell tells r.Note, where there is one.
@@ -381,6 +385,7 @@ type Job struct {
 	Command                         string // as envctl.yaml has it
 	Project, Environment, Component string
 	Values                          map[string]secret.Value // its variables
+	Started                         func(pid int) error     // as of a Release
 }
 
 // LogOptions chooses what of a container's output is wanted.

@@ -105,6 +105,13 @@ func (e *Engine) Run(ctx context.Context, p *Plan) (Result, error) {
 		return Result{}, err
 	}
 	defer release()
+	if p.Contended() {
+		for _, r := range e.Stopped(p) {
+			if err := e.outlived(ctx, p.Playbook, r); err != nil {
+				return Result{}, err
+			}
+		}
+	}
 	host, _ := os.Hostname() // only shown
 	j, st, err := e.create(ctx, h, os.Getpid(), host)
 	if err != nil {
@@ -221,6 +228,9 @@ func (e *Engine) reopen(ctx context.Context, id, op string, build func(Header) (
 		return Result{Record: st.record()}, err
 	}
 	defer release()
+	if err := e.outlived(ctx, op, st.record()); err != nil {
+		return Result{Record: st.record()}, err
+	}
 	if r.plan, err = build(st.header); err == nil {
 		err = r.plan.validate()
 	}

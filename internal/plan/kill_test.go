@@ -18,7 +18,8 @@ import (
 )
 
 // The test binary is also the process that is killed: CHILD names the state
-// folder, CHILD_POINT where it dies, CHILD_HOLD that it waits in its first step.
+// folder, CHILD_POINT where it dies, CHILD_HOLD that it waits in its first step,
+// CHILD_STARTS that its deployment is a program that outlives it.
 func childMain() {
 	dir := os.Getenv("CHILD")
 	if dir == "" {
@@ -36,6 +37,9 @@ func childMain() {
 			time.Sleep(time.Minute)
 			return nil, errors.New("nobody killed it")
 		}
+	}
+	if os.Getenv("CHILD_STARTS") != "" {
+		p.Steps[3].Do = outlive
 	}
 	_, err := f.engine().Run(context.Background(), p)
 	if err != nil {

@@ -15,6 +15,7 @@ const (
 	recStart      = "start"       // the header
 	recBegin      = "begin"       // a step's attempt begins
 	recIntent     = "intent"      // its effect comes next
+	recChild      = "child"       // a program was started: PID, since Text, on Host
 	recReceipt    = "receipt"     // Do returned
 	recFailed     = "failed"      // Do or Verify returned an error
 	recResume     = "resume"      // a process goes on with the run

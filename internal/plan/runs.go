@@ -139,6 +139,9 @@ func (e *Engine) Close(ctx context.Context, id string) (Result, error) {
 	if now.Next() == "" {
 		return Result{Record: now, Already: true}, nil
 	}
+	if c := now.survivor(); c != nil {
+		return Result{Record: now}, stillAtWork(op, c, fault.Conflict)
+	}
 	end := record{Type: recEnd, At: e.Now().UTC(), State: now.State, Closed: true}
 	if err := j.append(end); err != nil {
 		return Result{Record: now}, err

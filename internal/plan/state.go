@@ -75,6 +75,8 @@ type Record struct {
 
 	// Closed tells that the operator left it as it stands: it waits for nothing.
 	Closed bool `json:"closed,omitempty"`
+
+	children []child // of the step in hand
 }
 
 // StepRecord is a step of a Record. Kind and Error say why it failed, or why
@@ -129,6 +131,8 @@ type state struct {
 	endedAt time.Time
 	pid     int
 	host    string
+	// children are the programs of the step in hand, or of the one whose process died.
+	children []child
 }
 
 type stepState struct {
@@ -189,11 +193,17 @@ func (st *state) apply(r record) error {
 		return fmt.Errorf("%w: step %q is not one of this run's", errDamaged, r.Step)
 	}
 	switch r.Type {
-	case recBegin, recIntent, recReceipt, recFailed, recUndone, recUndoFailed:
+	case recBegin, recIntent, recReceipt, recFailed, recUndone, recUndoFailed, recChild:
 		if s == nil {
 			return fmt.Errorf("%w: %q without a step", errDamaged, r.Type)
 		}
 		s.apply(r)
+		switch r.Type {
+		case recChild:
+			st.children = append(st.children, child{r.PID, r.Text, r.Host})
+		case recReceipt, recFailed, recUndone, recUndoFailed:
+			st.children = nil // a step returns when its programs have ended
+		}
 	case recStart:
 		if r.Header == nil || r.Header.ID == "" {
 			return fmt.Errorf("%w: no header", errDamaged)
@@ -248,7 +258,7 @@ func (st *state) record() Record {
 	out := Record{
 		ID: h.ID, Playbook: h.Playbook, Project: h.Project, Environment: h.Environment, Component: h.Component,
 		State: st.end, StartedAt: h.StartedAt, EndedAt: st.endedAt, Steps: []StepRecord{},
-		Header: h, PID: st.pid, Host: st.host, Undoing: st.undoing, Closed: st.closed,
+		Header: h, PID: st.pid, Host: st.host, Undoing: st.undoing, Closed: st.closed, children: st.children,
 	}
 	if out.State == "" {
 		out.State = Partial

@@ -28,11 +28,16 @@ func Sensitive(name string) bool {
 }
 
 // CarriesPassword tells whether the value is a URL with a password in it.
-func (v Value) CarriesPassword() bool {
+func (v Value) CarriesPassword() bool { return v.Password().IsSet() }
+
+// Password returns the password of a URL, not set where the value is none.
+func (v Value) Password() Value {
 	u, err := url.Parse(v.Reveal())
 	if err != nil || u.User == nil {
-		return false
+		return Value{}
 	}
-	_, has := u.User.Password()
-	return has
+	if password, has := u.User.Password(); has {
+		return New(password)
+	}
+	return Value{}
 }

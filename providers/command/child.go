@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"os/exec"
+	"syscall"
 	"time"
+
+	childproc "envctl/providers/internal/child"
 )
 
 const maxOutput = 1 << 20
@@ -16,7 +19,7 @@ func child(ctx context.Context, program string, args []string, stdin []byte) (*e
 	out, said := &bounded{}, &tail{}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), out, said
 	cmd.WaitDelay = time.Second
-	ownGroup(cmd)
+	childproc.Session(cmd, syscall.SIGTERM)
 	return cmd, out, said
 }
 

@@ -11,7 +11,8 @@
 //	ENVCTL_PROJECT, ENVCTL_ENVIRONMENT, ENVCTL_COMPONENT
 //	ENVCTL_RELEASE   the marker, which must reach the containers
 //
-// On standard input it finds one JSON document:
+// On standard input it finds one JSON document; none at all means that envctl died
+// before its journal knew of the script, which should then do nothing:
 //
 //	{"schema": "envctl.release/v1", "project": "ledger", "environment": "staging",
 //	 "component": "app", "release": "3f2a…",
@@ -53,6 +54,7 @@ import (
 	"envctl/internal/fault"
 	"envctl/providers"
 	"envctl/providers/docker"
+	childproc "envctl/providers/internal/child"
 	"envctl/providers/internal/rollout"
 )
 
@@ -170,8 +172,10 @@ func (d *Deployer) Deploy(ctx context.Context, r providers.Release) (providers.D
 	began := d.c.Now()
 	cmd, out, said := child(limited, program, d.argv[1:], doc)
 	cmd.Dir, cmd.Env = d.c.Dir, d.environment(r)
-	runErr := runGroup(cmd)
+	runErr := childproc.Run(cmd, r.Started)
 	switch {
+	case childproc.Unnoted(runErr) != nil:
+		return providers.Deployment{}, childproc.Unnoted(runErr)
 	case limited.Err() != nil && runErr != nil:
 		hint := "run envctl status --env " + r.Environment + ", then envctl deploy " + r.Component + " --env " + r.Environment
 		return providers.Deployment{}, rollout.Ended(limited, r, d.argv[0]+" was stopped", hint)

@@ -11,6 +11,7 @@ import (
 
 	"envctl/internal/fault"
 	"envctl/providers"
+	childproc "envctl/providers/internal/child"
 	"envctl/providers/internal/rollout"
 )
 
@@ -64,8 +65,10 @@ func (r *Runner) Run(ctx context.Context, j providers.Job) error {
 	defer cancel()
 	cmd, _, said := child(limited, program, argv[1:], nil)
 	cmd.Dir, cmd.Env = r.c.Dir, r.environment(j)
-	runErr := runGroup(cmd)
+	runErr := childproc.Run(cmd, j.Started)
 	switch {
+	case childproc.Unnoted(runErr) != nil:
+		return childproc.Unnoted(runErr)
 	case runErr == nil || errors.Is(runErr, exec.ErrWaitDelay):
 		return nil
 	case limited.Err() != nil && errors.Is(limited.Err(), context.DeadlineExceeded):

@@ -6,9 +6,11 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"envctl/providers"
+	childproc "envctl/providers/internal/child"
 )
 
 const maxOutput = 16 << 20
@@ -20,7 +22,7 @@ func child(ctx context.Context, program string, args, env []string, stdin io.Rea
 	out, said := &bounded{}, &tail{}
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, stdin, out, said
 	cmd.WaitDelay = time.Second
-	ownGroup(cmd)
+	childproc.Session(cmd, syscall.SIGINT)
 	return cmd, out, said
 }
 

@@ -18,6 +18,7 @@ import (
 	"envctl/naming"
 	"envctl/providers"
 	"envctl/providers/docker"
+	childproc "envctl/providers/internal/child"
 )
 
 // Engine is what this package asks of the engine it deploys to.
@@ -223,8 +224,10 @@ func (d *Deployer) docker(ctx context.Context, r providers.Release, all []string
 		program = found
 	}
 	cmd, out, said := child(ctx, program, all, d.environment(r), bytes.NewReader(stdin))
-	err := runGroup(cmd)
+	err := childproc.Run(cmd, r.Started)
 	switch {
+	case childproc.Unnoted(err) != nil:
+		return nil, childproc.Unnoted(err)
 	case err == nil && out.over:
 		return nil, &failure{text: "its answer is too long"}
 	case err == nil:
