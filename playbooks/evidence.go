@@ -17,7 +17,9 @@ import (
 type Proof struct {
 	Kind     string // process, container-config; "" for unverified
 	Services []string
-	Why      string // why it is unverified, or weaker than process
+	// Containers are those whose processes were read.
+	Containers []string
+	Why        string // why it is unverified, or weaker than process
 }
 
 // Evidence reads the running processes of every service and compares them with
@@ -76,6 +78,7 @@ func (w *World) evidence(ctx context.Context, t Target, want *Rendered) (Proof, 
 			if kind != "process" && proof.Kind != "" {
 				proof.Kind, proof.Why = kind, why
 			}
+			proof.Containers = append(proof.Containers, c.Name)
 		}
 		proof.Services = append(proof.Services, s.Name)
 	}

@@ -43,27 +43,37 @@ func (w *World) undoingDeploy(t Target, d providers.Deployer, r rollout) rollout
 		if err != nil || now == receipt[fieldMarker] && !(stages && deployed) {
 			return err
 		}
-		pinned, err := w.madeFrom(ctx, t, receipt[fieldMarker])
-		if err != nil {
-			return err
-		}
 		if now == receipt[fieldMarker] {
+			pinned, err := w.madeFrom(ctx, t, now)
+			if err != nil {
+				return err
+			}
 			return w.stage(ctx, t, d, deployed, pinned)
 		}
-		if _, err := w.releaseAt(ctx, t, d, pinned); err != nil {
-			return err
-		}
-		store, err := w.Store(t.Environment)
-		if err != nil {
-			return err
-		}
-		want, err := w.Render(ctx, store, t, pinned)
-		if err == nil {
-			_, err = w.evidence(ctx, t, want)
-		}
-		return err
+		return w.bringBack(ctx, t, d, receipt[fieldMarker])
 	}
 	return r
+}
+
+// bringBack deploys the release that ran before, which markers gave as running, and
+// reads the processes.
+func (w *World) bringBack(ctx context.Context, t Target, d providers.Deployer, running string) error {
+	pinned, err := w.madeFrom(ctx, t, running)
+	if err != nil {
+		return err
+	}
+	if _, err := w.releaseAt(ctx, t, d, pinned); err != nil {
+		return err
+	}
+	store, err := w.Store(t.Environment)
+	if err != nil {
+		return err
+	}
+	want, err := w.Render(ctx, store, t, pinned)
+	if err == nil {
+		_, err = w.evidence(ctx, t, want)
+	}
+	return err
 }
 
 func (w *World) noWayBack(t Target, why string) error {

@@ -262,6 +262,28 @@ func TestHalfRolledOutIsNotVerified(t *testing.T) {
 	}
 }
 
+// Where the store holds what was never deployed and does not run, the way back leads
+// to the release that ran, and the run ends with its cause.
+func TestWayBackPastWhatDoesNotRun(t *testing.T) {
+	t.Parallel()
+	l := started(t, "staging")
+	l.write("staging", "PLAIN", "bad")
+	l.fleet.onWait = func(context.Context) error {
+		if l.running("staging")["PLAIN"] == "bad" {
+			return fault.New(fault.No, "deploy", "it is unhealthy", "look")
+		}
+		return nil
+	}
+	res, err := l.rotate("staging", "jwt")
+	wantKind(t, err, fault.No, "it is unhealthy")
+	if now := l.running("staging"); res.Record.State != plan.Undone || now["PLAIN"] != "sibling" || now["SECRET_KEY"] != "old" {
+		t.Errorf("%s, %v run", res.Record.State, now)
+	}
+	if v := l.values("staging"); v["PLAIN"] != "bad" || v["SECRET_KEY"] != "old" {
+		t.Errorf("the store holds %v", v)
+	}
+}
+
 // Each replica that is of an older release than another says so, and what to type.
 func TestHalfRolledOutIsNamed(t *testing.T) {
 	t.Parallel()

@@ -107,10 +107,12 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote ...*wri
 					return fault.Newf(fault.Refused, "undo the deploy of "+t.Component+" in "+t.Environment.Name,
 						"stop and remove them, then undo again", "nothing of it ran before, and what runs now has to be stopped by hand: %s", list(names))
 				}
-				if _, err := w.release(ctx, t, d); err != nil {
-					return err
+				if _, err = w.release(ctx, t, d); err == nil {
+					_, err = w.Evidence(ctx, t)
 				}
-				_, err = w.Evidence(ctx, t)
+				if fault.Is(err, fault.No) && w.bringBack(ctx, t, d, r[fieldMarker]) == nil {
+					return nil // the store held something that was never deployed and does not run
+				}
 				return err
 			},
 		},
@@ -144,7 +146,7 @@ func (w *World) verifyStep(t Target, id string, wrote ...*written) plan.Step {
 				return nil, err
 			}
 			read = true
-			return plan.Receipt{"evidence": p.Kind, "services": clip(strings.Join(p.Services, ",")), "why": clip(p.Why)}, nil
+			return plan.Receipt{"evidence": p.Kind, "services": clip(strings.Join(p.Services, ",")), "containers": clip(strings.Join(p.Containers, " ")), "why": clip(p.Why)}, nil
 		},
 		Verify: func(ctx context.Context, r plan.Receipt) error {
 			if read {

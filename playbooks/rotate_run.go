@@ -80,6 +80,7 @@ func (w *World) settleRotation(r *Rotating, record plan.Record, err error) {
 	}
 	r.State = RotationRotated
 	reached, verified := r.path.reached, false
+	restarted := map[string][]string{} // by component
 	for _, s := range record.Steps {
 		word, of, _ := strings.Cut(s.ID, ".")
 		if of == "" {
@@ -95,7 +96,7 @@ func (w *World) settleRotation(r *Rotating, record plan.Record, err error) {
 			r.Deployed = true
 			services, _ := w.services(Target{Environment: r.path.t.Environment, Component: of})
 			for _, one := range services {
-				r.Restarted = append(r.Restarted, one.Container)
+				restarted[of] = append(restarted[of], one.Container)
 			}
 		case word == "verify" && slices.Contains(reached, of):
 			p := Proof{Kind: s.Receipt["evidence"], Services: strings.Split(s.Receipt["services"], ","), Why: s.Receipt["why"]}
@@ -103,7 +104,13 @@ func (w *World) settleRotation(r *Rotating, record plan.Record, err error) {
 				r.Proof.Kind, r.Proof.Why = p.Kind, p.Why
 			}
 			r.Proof.Services, verified = append(r.Proof.Services, p.Services...), true
+			if read := strings.Fields(s.Receipt["containers"]); len(read) > 0 && restarted[of] != nil {
+				restarted[of] = read // replicas have names of their own
+			}
 		}
+	}
+	for _, of := range reached {
+		r.Restarted = append(r.Restarted, restarted[of]...)
 	}
 	if r.Deployed && r.Proof.Kind == "" {
 		r.State = RotationUnverified
