@@ -228,7 +228,7 @@ func TestLogsAreHarmless(t *testing.T) {
 	}
 	l.set(t, "API_KEY", "another-0c3d77") // what runs still prints the older one
 	l.env = append(l.env, "GITHUB_ACTIONS=true")
-	inGitHub := l.ok(t, "logs", "app", "--env", "staging", "--tail", "6")
+	inGitHub := l.ok(t, "logs", "app", "--env", "staging")
 	lines := strings.Split(strings.TrimSpace(inGitHub), "\n")
 	token, ok := strings.CutPrefix(lines[0], "::stop-commands::")
 	if !ok || len(token) < 32 || lines[len(lines)-1] != "::"+token+"::" || !strings.Contains(inGitHub, "\n::add-mask::staging\n") {

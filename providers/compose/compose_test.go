@@ -26,9 +26,12 @@ const canary = "canary-93f1d2c07ab4"
 
 const service = "    image: " + realtest.Image + "\n    pull_policy: never\n    network_mode: none\n"
 
+// patience is for machines that are busy with other things.
+const patience = 4 * time.Minute
+
 func (w *testWorld) up(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	d, err := w.Deployer.Deploy(ctx, w.Release)
 	if err == nil {
@@ -41,7 +44,7 @@ func (w *testWorld) up(t *testing.T) {
 
 func (w *testWorld) fails(t *testing.T, k fault.Kind, words ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	d, err := w.Deployer.Deploy(ctx, w.Release)
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"envctl/internal/realtest"
 	"envctl/internal/secret"
@@ -73,7 +74,7 @@ type testWorld struct {
 func world(t *testing.T, d *realtest.Docker, text string) *testWorld {
 	t.Helper()
 	realtest.Tool(t, "docker-compose")
-	engine, err := docker.New(docker.Config{Host: d.Host()})
+	engine, err := docker.New(docker.Config{Host: d.Host(), Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

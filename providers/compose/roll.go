@@ -277,9 +277,11 @@ func (d *Deployer) replace(ctx context.Context, r providers.Release, doc []byte,
 		return err
 	}
 	for had := -1; ; {
-		if now, err = d.look(ctx, r, s, began, runs); err != nil {
+		seen, err := d.look(ctx, r, s, began, runs)
+		if err != nil {
 			return d.halted(ctx, r, s, now, err)
 		}
+		now = seen
 		surplus := len(now.fresh) + len(now.old) - s.replicas
 		if s.inPlace && len(now.old) > 0 {
 			surplus++
@@ -372,8 +374,9 @@ const stopping = 30 * time.Second
 func (d *Deployer) halted(ctx context.Context, r providers.Release, s rolling, now replicas, err error) error {
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
+	when := "when last seen "
 	if seen, lookErr := d.look(after, r, s, time.Time{}, map[string]run{}); lookErr == nil {
-		now = seen
+		now, when = seen, ""
 	}
 	up := 0
 	for _, c := range now.fresh {
@@ -384,6 +387,6 @@ func (d *Deployer) halted(ctx context.Context, r providers.Release, s rolling, n
 	goes := slices.DeleteFunc(now.old, func(c providers.Container) bool { return c.State != "running" })
 	return &fault.Error{
 		Kind: fault.KindOf(err), Op: op(r), Err: err, Hint: fault.HintOf(err),
-		Message: fmt.Sprintf("half-rolled-out, %d of %d replicas of %s run the new release and %d the one before", up, s.replicas, s.Name, len(goes)),
+		Message: fmt.Sprintf("stopped half-rolled-out, %swith %d of %d replicas of %s on the new release and %d on the one before", when, up, s.replicas, s.Name, len(goes)),
 	}
 }
