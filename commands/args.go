@@ -96,6 +96,9 @@ func arrange(tree *cli.App, args []string, getenv func(string) string) ([]string
 	line := append([]string{"envctl"}, globals...)
 	line = append(line, path...)
 	line = append(line, locals...)
+	if slices.Contains(locals, "--help") && cmd != nil && len(cmd.Subcommands) == 0 {
+		return line, nil // for the library an argument would be a topic
+	}
 	if len(words)+len(rest) == 0 {
 		return line, nil
 	}

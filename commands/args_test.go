@@ -51,6 +51,8 @@ func TestArrange(t *testing.T) {
 		{line: "trace -- --env", want: "envctl trace -- --env"},
 		{line: "help trace", want: "envctl trace --help"},
 		{line: "trace -h", want: "envctl trace --help"},
+		{line: "trace KEY --help", want: "envctl trace --help"},
+		{line: "var add NEW -h", want: "envctl var add --help"},
 		{line: "--version --json", want: "envctl --json version"},
 		{line: "--json -V", want: "envctl --json version"},
 		{line: "get A --version 3", want: "envctl get --version=3 -- A"},

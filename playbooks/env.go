@@ -343,9 +343,9 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 			patch[k] = v
 		}
 		for _, k := range sortedKeys(generators) {
-			v, err := generators[k].New(w.Rand)
+			v, err := w.fresh(t, k, generators[k])
 			if err != nil {
-				return nil, fault.Wrap(err, fault.Internal, "generate "+k, "")
+				return nil, err
 			}
 			patch[k] = v
 		}

@@ -200,7 +200,7 @@ func (w *World) rotation(ro rotating) Change {
 		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: keys, ReadBack: true,
 		Args:  map[string]string{"name": r.Name, "variable": v, "encrypts": r.encrypts()},
 		Again: "envctl rotate " + r.Name + t.on(),
-		Make:  func(now providers.Bundle) (providers.Patch, error) { return r.patch(w, now) },
+		Make:  func(now providers.Bundle) (providers.Patch, error) { return r.patch(w, t, now) },
 		Check: func(_ context.Context, before, after providers.Bundle) error {
 			if !before.Values[v].IsSet() || !after.Values[v].IsSet() || after.Values[v].Equal(before.Values[v]) {
 				return fault.Newf(fault.No, "rotate "+v, "look with envctl history "+v+t.on(), "version %d of %s holds the value of version %d: it was not rotated", after.Version, after.Path, before.Version)
@@ -312,12 +312,12 @@ func (w *World) rotationFacts(t Target, r Rotation, cur providers.Bundle) ([]pla
 }
 
 // patch generates the new value and says what becomes of the old one.
-func (r Rotation) patch(w *World, now providers.Bundle) (providers.Patch, error) {
-	fresh, err := r.Generator.New(w.Rand)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "generate "+r.Generator.Name, "")
-	}
+func (r Rotation) patch(w *World, t Target, now providers.Bundle) (providers.Patch, error) {
 	v := r.Recipe.Variable
+	fresh, err := w.fresh(t, v, r.Generator)
+	if err != nil {
+		return nil, err
+	}
 	old := now.Values[v]
 	patch := providers.Patch{v: fresh}
 	switch {

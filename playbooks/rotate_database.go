@@ -264,9 +264,9 @@ func (d *roleChange) plan(ctx context.Context, cur providers.Bundle, facts []pla
 		if err := d.trusted(); err != nil {
 			return nil, err
 		}
-		fresh, err := d.r.Generator.New(d.w.Rand)
+		fresh, err := d.w.fresh(d.t, d.r.Recipe.Variable, d.r.Generator)
 		if err != nil {
-			return nil, fault.Wrap(err, fault.Internal, "generate "+d.r.Generator.Name, "")
+			return nil, err
 		}
 		patch := providers.Patch{d.r.Recipe.Variable: fresh}
 		if d.turns() {

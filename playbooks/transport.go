@@ -2,8 +2,10 @@ package playbooks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"envctl/internal/config"
 	"envctl/internal/fault"
@@ -12,37 +14,66 @@ import (
 	"envctl/internal/secret"
 	"envctl/naming"
 	"envctl/providers"
+	"envctl/providers/dotenv"
 )
 
 // Hop is a step on a value's way to its process that would change the value.
 type Hop struct {
 	Component string // whose template it is
-	File      string
+	File      string // "" where no template stands in between
 	Line      int
 	Variable  string // what the template makes of the key
 	Executes  bool   // a shell would run a part of it
 	Message   string
+	Instead   string // what to do about it
+}
+
+// String says where the value changes, and how.
+func (h *Hop) String() string {
+	if h.File == "" {
+		return h.Message
+	}
+	return fmt.Sprintf("%s:%d, read by a shell: %s", h.File, h.Line, h.Message)
 }
 
 // TransportProblem simulates the way of a value that is about to be written to a
 // target's key: every template that reads it, as a shell reads that template's
 // output. The first hop that would run a part of the value, else the first that
 // would change it; nil when it arrives as it is. Without a template nothing
-// stands between store and process. A template that cannot be read or rendered
+// stands between store and process but the deployer. A template that cannot be read or rendered
 // here is no problem of the value: check reports it.
 func (w *World) TransportProblem(ctx context.Context, t Target, key string, v secret.Value) *Hop {
 	var found *Hop
+	read := false
 	for _, c := range w.Project.Components {
 		tmpl, err := w.Template(c.Key)
 		if err != nil || tmpl == nil || !w.reads(tmpl, t, key) {
 			continue
 		}
+		read = true
 		hop := w.hop(ctx, c, tmpl, t, key, v)
 		if hop != nil && (found == nil || hop.Executes && !found.Executes) {
 			found = hop
 		}
 	}
+	if found == nil && !read {
+		found = undeployable(t, "", key, v)
+	}
 	return found
+}
+
+// undeployable tells whether the target's deployer could not keep a value: Dokploy
+// keeps a text, which has no way to write some.
+func undeployable(t Target, component, key string, v secret.Value) *Hop {
+	if t.Environment.Deploy.Kind != config.DeployDokploy {
+		return nil
+	}
+	_, err := dotenv.Quote(v, dotenv.Dokploy)
+	var f *fault.Error
+	if !errors.As(err, &f) {
+		return nil
+	}
+	return &Hop{Component: component, Variable: key, Message: "Dokploy refuses it: " + f.Message, Instead: "store it base64-encoded, and let the application decode it"}
 }
 
 // reads tells whether a template reads a key of a target's path.
@@ -81,7 +112,20 @@ func (w *World) hop(ctx context.Context, c config.Entry[config.Component], tmpl 
 			found = &Hop{Component: c.Key, File: tmpl.File, Line: v.Line, Variable: v.Name, Message: "the shell reads nothing of it"}
 		}
 	}
-	return found
+	if found != nil {
+		found.Instead = safeQuoting
+		return found
+	}
+	for _, v := range after.Variables {
+		as := func(b layer.RenderedVariable) bool { return b.Name == v.Name && b.Value.Equal(v.Value) }
+		if slices.ContainsFunc(before.Variables, as) { // not this value's doing
+			continue
+		}
+		if h := undeployable(t, c.Key, v.Name, v.Value); h != nil {
+			return h
+		}
+	}
+	return nil
 }
 
 // pretend renders a template with made-up values, but for one key.
@@ -121,9 +165,30 @@ func (w *World) transports(ctx context.Context, t Target, patch providers.Patch)
 			return nil, fault.Newf(fault.Refused, "write "+k, fmt.Sprintf("%s in %s:%d, or choose a value of letters, digits, - and _ (--generate token)", safeQuoting, h.File, h.Line),
 				"a shell that sources what %s:%d writes would run a part of the value: %s", h.File, h.Line, h.Message)
 		}
-		warnings = append(warnings, plan.Fact{Label: WarningFact, Text: fmt.Sprintf("%s changes on its way: %s:%d, read by a shell: %s; %s", k, h.File, h.Line, h.Message, safeQuoting)})
+		what := "changes on its way"
+		if h.File == "" {
+			what = "will not arrive"
+		}
+		warnings = append(warnings, plan.Fact{Label: WarningFact, Text: fmt.Sprintf("%s %s: %s; %s", k, what, h, h.Instead)})
 	}
 	return warnings, nil
+}
+
+// fresh generates a value for a target's key. One that a hop would change is
+// Refused: only a key in several lines (PEM) can be, and every one like it is.
+func (w *World) fresh(t Target, key string, g secret.Generator) (secret.Value, error) {
+	v, err := g.New(w.Rand)
+	if err != nil {
+		return v, fault.Wrap(err, fault.Internal, "generate "+g.Name+" for "+key, "")
+	}
+	const unchanged = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-="
+	if strings.Trim(v.Reveal(), unchanged) == "" { //nolint:forbidigo // looked at, not shown
+		return v, nil
+	}
+	if h := w.TransportProblem(context.Background(), t, key, v); h != nil {
+		return secret.Value{}, fault.Newf(fault.Refused, "generate "+g.Name+" for "+key, h.Instead, "it would not arrive as it is: %s", h)
+	}
+	return v, nil
 }
 
 // WarningFact labels what a plan warns of.

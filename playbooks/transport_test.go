@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"envctl/internal/config"
+	"envctl/internal/fault"
 	"envctl/internal/layer"
 	"envctl/internal/realtest"
 	"envctl/internal/secret"
@@ -141,5 +143,58 @@ func TestTransportReaches(t *testing.T) {
 	}
 	if warnings, err := w.transports(t.Context(), app, providers.Patch{"K": secret.New("a$b"), "FREE": secret.New("$")}); err != nil || len(warnings) != 1 {
 		t.Errorf("%v %v", warnings, err)
+	}
+}
+
+// Dokploy keeps a text, and some values have no way into it: said before they are
+// written, with a template in between or without.
+func TestTransportToDokploy(t *testing.T) {
+	t.Parallel()
+	w := layersWorld(t, map[string]string{"t.ctmpl": open + "K={{ shquote .Data.data.K }}\nA={{ shquote .Data.data.A }}\n" + end})
+	env, err := w.Project.Environment("staging")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, component := range []string{"app", "other"} {
+		target := Target{Environment: env, Component: component}
+		for v, arrives := range map[string]bool{"plain": true, "pa$word": true, "a\nb": false, "${{project.X}}": false} {
+			if h := w.TransportProblem(t.Context(), target, "K", secret.New(v)); h != nil {
+				t.Errorf("%s: without a deployer %q is stopped by %s", component, v, h)
+			}
+			to := target
+			to.Environment.Deploy.Kind = config.DeployDokploy
+			h := w.TransportProblem(t.Context(), to, "K", secret.New(v))
+			if (h == nil) != arrives {
+				t.Errorf("%s: %q: %v", component, v, h)
+			}
+			facts, err := w.transports(t.Context(), to, providers.Patch{"K": secret.New(v)})
+			if err != nil || (len(facts) == 0) != arrives || !arrives && !strings.Contains(facts[0].Text, "K will not arrive: Dokploy refuses it: ") {
+				t.Errorf("%s: %q: %v, %v", component, v, facts, err)
+			}
+		}
+	}
+}
+
+// What is generated arrives as it is, or is not made: a PEM has line ends, which
+// %q changes.
+func TestFreshArrives(t *testing.T) {
+	t.Parallel()
+	w := layersWorld(t, map[string]string{"t.ctmpl": open + "K={{ printf \"%q\" .Data.data.K }}\nL={{ shquote .Data.data.L }}\n" + end})
+	w.Rand = rand.New(rand.NewSource(1))
+	env, err := w.Project.Environment("staging")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := Target{Environment: env, Component: "app"}
+	for _, g := range secret.Generators() {
+		_, err := w.fresh(target, "K", g)
+		if pem := g.Name == "rsa" || g.Name == "ed25519"; pem != fault.Is(err, fault.Refused) || !pem && err != nil {
+			t.Errorf("%s through %%q: %v", g.Name, err)
+		} else if pem && !strings.Contains(fault.HintOf(err), "shquote") {
+			t.Errorf("%s: hint %q", g.Name, fault.HintOf(err))
+		}
+		if _, err := w.fresh(target, "L", g); err != nil {
+			t.Errorf("%s through shquote: %v", g.Name, err)
+		}
 	}
 }
