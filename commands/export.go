@@ -167,6 +167,9 @@ func (o exportOptions) settle() (formats.Format, formats.WriteOptions, error) {
 		}
 		w.Readers = append(w.Readers, d)
 	}
+	if o.out == "-" {
+		return format, w, fault.New(fault.Usage, "export", "--out names a file", "without --out the text goes to standard output; ./- is a file of that name")
+	}
 	usage := func(flag string, f formats.Format) error {
 		return fault.Newf(fault.Usage, "export", "leave "+flag+" out, or choose --format "+string(f), "%s belongs to --format %s, not %s", flag, f, format)
 	}

@@ -191,6 +191,8 @@ func (a *app) renderWay(o renderOptions, envs int) error {
 	switch {
 	case count(o.check, o.raw, o.out != "") > 1:
 		return usage("choose one", "--check, --raw and --out exclude each other")
+	case o.out == "-":
+		return usage("--raw prints the text on standard output; ./- is a file of that name", "--out names a file")
 	case a.ui.JSON && o.raw:
 		return usage("with --json, --reveal adds the text to the document", "--raw prints the bare text, not a document")
 	case envs > 1 && o.raw:
@@ -227,8 +229,14 @@ func (a *app) renderOne(ctx context.Context, w *playbooks.World, t playbooks.Tar
 			a.ui.Print("%s%s\t%s\tno findings", of, t.Environment.Name, howMany(len(r.Variables), "variable", "variables"))
 		}
 	case o.out != "":
-		row.File = strings.ReplaceAll(o.out, "{env}", t.Environment.Name)
-		return row, a.writeRendering(row.File, r)
+		file := strings.ReplaceAll(o.out, "{env}", t.Environment.Name)
+		wrote, err := a.writeRendering(file, r)
+		if wrote {
+			row.File = file
+		} else if len(r.Findings) > 0 {
+			row.State, row.Message = "refused", file+" is not written: correct the findings first"
+		}
+		return row, err
 	case a.ui.JSON:
 		row.Text = revealed(r.Text, o.reveal)
 	case o.raw:
@@ -275,20 +283,21 @@ func stateWord(v secret.Value) string {
 	return "set"
 }
 
-func (a *app) writeRendering(file string, r *playbooks.Rendering) error {
+// writeRendering writes a text that has no findings, and tells whether it did.
+func (a *app) writeRendering(file string, r *playbooks.Rendering) (bool, error) {
 	if len(r.Findings) > 0 {
 		a.ui.Note("%s is not written: correct the findings first", file)
-		return nil
+		return false, nil
 	}
 	if a.globals.dryRun {
 		a.ui.Note("dry run: %s would be written", file)
-		return nil
+		return false, nil
 	}
 	if err := atomicfile.Write(a.abs(file), bytesOf(r.Text), 0o600); err != nil {
-		return err
+		return false, err
 	}
 	a.ui.Note("%s of %s in %s, mode 0600", howMany(len(r.Variables), "variable", "variables"), r.Target.Environment.Name, file)
-	return nil
+	return true, nil
 }
 
 // showRenderFindings shows them: as the answer where they were asked for,

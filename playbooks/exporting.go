@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"envctl/internal/fault"
 	"envctl/internal/layer"
@@ -109,6 +110,9 @@ func (w *World) fixOf(t Target, tmpl *layer.Template, p layer.Problem) string {
 	}
 	switch p.Rule {
 	case layer.RuleMissingValue:
+		if strings.HasPrefix(p.Message, "%!:") {
+			return `format it with %q, or print it as it is: the values of the store are text`
+		}
 		if v, _ := emitted(tmpl, p.Variable); v != nil && len(v.Inputs) > 0 {
 			in := v.Inputs[0]
 			return fmt.Sprintf("envctl set %s --env %s --component %s", in.Key, t.Environment.Name, patternComponent(in.Path))

@@ -36,7 +36,7 @@ func Write(path string, data []byte, perm fs.FileMode) error {
 	defer dir.Close()
 	name := filepath.Base(path)
 	if info, err := dir.Lstat(name); err == nil && !info.Mode().IsRegular() {
-		return fault.Newf(fault.Refused, op, "remove it, or name another file", "not a regular file (%s)", info.Mode().Type())
+		return fault.Newf(fault.Refused, op, "remove it, or name another file", "%s", kindOf(info.Mode()))
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return classify(err, op)
 	}
@@ -157,4 +157,21 @@ func classify(err error, op string) error {
 		return fault.Wrap(err, fault.Unavailable, op, "free some space, then run the command again")
 	}
 	return fault.Wrap(err, fault.Unavailable, op, "check the disk, then run the command again")
+}
+
+// kindOf names what is no regular file.
+func kindOf(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case m.IsDir():
+		return "a folder"
+	case m&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case m&fs.ModeSocket != 0:
+		return "a socket"
+	case m&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "not a regular file"
 }
