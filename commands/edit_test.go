@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -308,6 +309,27 @@ func TestTerminalMasks(t *testing.T) {
 		x.ends(0)
 		if strings.ContainsAny(x.text(), "\x1b\x07\u202e") || !strings.Contains(x.text(), "52;c;x") {
 			t.Errorf("%v: %q", args, x.text())
+		}
+	}
+}
+
+// A terminal that is too narrow for the table of variables gets a paragraph for
+// each, of which no line breaks without need.
+func TestTerminalVars(t *testing.T) {
+	t.Parallel()
+	dir, env := folder(t)
+	code := terminalCode + "    data_file: str = Field(default='sqlite:///a-rather-long-default-value.db', description='where the long-lived things are kept')\n"
+	if err := os.WriteFile(filepath.Join(dir, "config.py"), []byte(code), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x := onTerminal(t, dir, env, nil, "vars")
+	x.ends(0)
+	for _, want := range []string{"  where the long-lived things are kept\r\n", "  in: config.py:5\x1b[", "default sqlite:///a-rather-long-default-value.db\r\n"} {
+		x.expect(want)
+	}
+	for line := range strings.SplitSeq(x.text(), "\r\n") {
+		if plain := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(line, ""); len(plain) > 80 {
+			t.Errorf("a line of %d columns: %q", len(plain), plain)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -92,6 +93,9 @@ type varsCheckDocument struct {
 
 // checkPage compares a page with what it should be.
 func (a *app) checkPage(page string, t *playbooks.VarTable) error {
+	if _, err := os.Stat(a.abs(page)); page != "-" && os.IsNotExist(err) {
+		return fault.New(fault.NotFound, "read "+page, "no such file", "write it: envctl vars --format md > "+page)
+	}
 	have, err := a.readInput(page)
 	if err != nil {
 		return err
@@ -131,8 +135,9 @@ func (a *app) checkPage(page string, t *playbooks.VarTable) error {
 // varsTable prints one row a variable; with live one column an environment too.
 func (a *app) varsTable(t *playbooks.VarTable, live bool) error {
 	header := []string{"VARIABLE", "COMPONENT", "NEED", "TYPE", "DEFAULT", "DECLARED", "FROM"}
+	envs := slices.DeleteFunc(slices.Clone(t.Environments), playbooks.VarEnv.Pattern)
 	if live {
-		for _, e := range t.Environments {
+		for _, e := range envs {
 			header = append(header, strings.ToUpper(e.Name))
 		}
 	}
@@ -141,17 +146,49 @@ func (a *app) varsTable(t *playbooks.VarTable, live bool) error {
 	for _, v := range t.Variables {
 		row := []ui.Cell{ui.C("%s", v.Name), ui.C("%s", v.Component), ui.Toned(needTone(v.Need), v.Need), ui.C("%s", dash(v.Type)), ui.C("%s", dash(shownDefault(v))), ui.C("%s", places(v, ", ")), ui.C("%s", v.From)}
 		if live {
-			for _, e := range t.Environments {
+			for _, e := range envs {
 				row = append(row, liveCell(v, e.Name))
 			}
 		}
 		rows = append(rows, append(row, ui.C("%s", oneLine(v.Description))))
 	}
-	if err := a.ui.Table(header, rows); err != nil {
-		return err
+	if a.ui.Fits(header, rows) {
+		if err := a.ui.Table(header, rows); err != nil {
+			return err
+		}
+	} else {
+		a.varsList(t, envs, live)
 	}
 	a.ui.Note("%s of %s", howMany(len(t.Variables), "variable", "variables"), t.Project)
 	return nil
+}
+
+// varsList prints a paragraph a variable, for a terminal that is too narrow for the
+// table.
+func (a *app) varsList(t *playbooks.VarTable, envs []playbooks.VarEnv, live bool) {
+	for _, v := range t.Variables {
+		about := []string{v.Need}
+		if v.Type != "" {
+			about = append(about, v.Type)
+		}
+		if d := shownDefault(v); d != "" {
+			about = append(about, "default "+d)
+		}
+		fmt.Fprintln(a.ui.Out, a.ui.Paint(ui.Strong, ui.Clean(v.Name))+"  "+a.ui.Paint(ui.Faint, ui.Clean(v.Component))+"  "+ui.Clean(oneLine(strings.Join(about, ", "))))
+		if d := oneLine(v.Description); d != "" {
+			a.ui.Print("  %s", d)
+		}
+		a.ui.Print("  from: %s", v.From)
+		if live {
+			var states []string
+			for _, e := range envs {
+				cell := liveCell(v, e.Name)
+				states = append(states, ui.Clean(e.Name)+" "+a.ui.Paint(cell.Tone, ui.Clean(cell.Text)))
+			}
+			fmt.Fprintln(a.ui.Out, "  stores: "+strings.Join(states, ", "))
+		}
+		fmt.Fprintln(a.ui.Out, a.ui.Paint(ui.Faint, "  in: "+ui.Clean(places(v, ", "))))
+	}
 }
 
 func needTone(need string) ui.Tone {

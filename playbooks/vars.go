@@ -35,6 +35,10 @@ type VarEnv struct {
 	Base  string `json:"base,omitempty"` // whose values stand in where this one has none
 }
 
+// Pattern tells that it is many environments, such as pr-*, of which no store holds
+// one by that name.
+func (e VarEnv) Pattern() bool { return strings.Contains(e.Name, "*") }
+
 // Variable is one variable of one component.
 type Variable struct {
 	Name        string     `json:"variable"`
@@ -94,6 +98,14 @@ func (w *World) Vars(ctx context.Context, components []string, live bool) (*VarT
 		}
 		envs = append(envs, e)
 		t.Environments = append(t.Environments, VarEnv{e.Name, e.Store, e.Base})
+	}
+	for _, e := range w.Project.Environments {
+		if !strings.Contains(e.Key, "*") {
+			continue
+		}
+		if one, err := w.Project.Environment(strings.ReplaceAll(e.Key, "*", "1")); err == nil {
+			t.Environments = append(t.Environments, VarEnv{e.Key, one.Store, one.Base})
+		}
 	}
 	all := w.AllLayers()
 	for _, c := range w.Project.Components {
@@ -279,8 +291,11 @@ func (r *varReader) sources(v *Variable, composed map[string]int) {
 	switch {
 	case tv != nil && len(tv.Inputs) > 0:
 		s.Source = "store"
-		if tv.HasDefault || tv.Static {
+		switch {
+		case tv.HasDefault || tv.Static:
 			fallback = "template"
+		case tv.Conditional == layer.Always:
+			fallback = "" // it renders something in any case, which the code reads
 		}
 		var parts []string
 		for _, in := range tv.Inputs {

@@ -76,6 +76,12 @@ func (u *UI) Table(header []string, rows [][]Cell) error {
 	return nil
 }
 
+// Fits tells whether a table would not break: on a terminal that is too narrow for
+// it another form may be read more easily.
+func (u *UI) Fits(header []string, rows [][]Cell) bool {
+	return !u.OutTTY || sum(u.widths(header, rows)) <= u.Width()+gap
+}
+
 // below returns the remarks that must stand below their rows, nil when all fit
 // beside them.
 func (u *UI) below(header []string, rows [][]Cell) []string {
