@@ -150,7 +150,8 @@ func (e *varEditor) addToTemplate(name string, o VarAddOptions) error {
 			v := parsed.Variables[i]
 			dispensable := o.Optional || o.HasDefault
 			if len(v.Inputs) != 1 || v.Inputs[0].Path != pattern || v.Inputs[0].Key != key || v.Opaque ||
-				(v.HasDefault != o.HasDefault) || v.HasDefault && v.Default != o.Default || !dispensable && v.Conditional != layer.Always {
+				(v.HasDefault != o.HasDefault) || v.HasDefault && strings.TrimSuffix(v.Default, "\r") != o.Default || // of CRLF lines
+				!dispensable && v.Conditional != layer.Always {
 				continue
 			}
 			e.edit("template", file, src, fresh)
@@ -233,6 +234,14 @@ func (e *varEditor) addToCode(name string, o VarAddOptions) error {
 		return err
 	}
 	old := e.layers.Code
+	for i := range old.Fields {
+		// A field of its own would take what Pydantic reads as a part of another.
+		whole, child, nested := strings.Cut(old.Fields[i].Name, ".")
+		if d := class.NestedDelimiter; nested && d != "" && !strings.Contains(child, ".") && old.Fields[i].Class == class.Name &&
+			strings.HasPrefix(strings.ToUpper(name), strings.ToUpper(class.EnvPrefix+whole+d)) {
+			return e.byHand(file, "add the field to "+old.Fields[i].Declared+" by hand, then run the command again for the other layers", "%s is a part of the nested field %s", name, whole)
+		}
+	}
 	mine := func(f *python.Field) bool { return e.accepts(f, name) }
 	before := codeShape(old, nil)
 	for _, line := range fieldEnds(old, src, class.Name) {

@@ -175,6 +175,9 @@ func (e *varEditor) removeFromCode(name string) error {
 	if f.Declared != f.Class || strings.Contains(f.Name, ".") {
 		return e.byHand(fmt.Sprintf("%s:%d", file, f.Line), "remove it by hand", "the field is %s's, not a settings class's own", f.Declared)
 	}
+	if f.Canonical != "" && name != f.Canonical {
+		return e.removeAlias(src, f, name)
+	}
 	last := f.EndLine
 	start, _, _ := lineAt(src, last+1)
 	if below := strings.TrimLeft(src[start:], " \t"); strings.HasPrefix(below, `"""`) || strings.HasPrefix(below, `'''`) {
@@ -217,6 +220,34 @@ func dropImports(src, removed string) string {
 		return src[:m[0]] + src[m[1]:]
 	}
 	return src[:m[2]] + strings.TrimLeft(strings.Join(kept, ","), " ") + src[m[3]:]
+}
+
+// removeAlias takes a further name away from a field, which stays.
+func (e *varEditor) removeAlias(src string, f *python.Field, name string) error {
+	file := e.comp.Code
+	start, _, _ := lineAt(src, f.Line)
+	_, end, _ := lineAt(src, f.EndLine)
+	literal := `["'](?i:` + regexp.QuoteMeta(name) + `)["']`
+	mine := func(x *python.Field) bool { return x.Class == f.Class && x.Name == f.Name }
+	for _, pattern := range []string{`,\s*` + literal, literal + `\s*,\s*`} {
+		at := regexp.MustCompile(pattern).FindAllStringIndex(src[start:end], -1)
+		if len(at) != 1 {
+			continue
+		}
+		text := src[:start+at[0][0]] + src[start+at[0][1]:]
+		parsed, err := python.Read(file, []byte(text))
+		if err != nil || !slices.Equal(codeShape(e.layers.Code, mine), codeShape(parsed, mine)) {
+			continue
+		}
+		i := slices.IndexFunc(parsed.Fields, func(x python.Field) bool { return mine(&x) })
+		if i < 0 || !sameField(f, &parsed.Fields[i], false) || parsed.Fields[i].Canonical != f.Canonical ||
+			!slices.Equal(parsed.Fields[i].Accepted, slices.DeleteFunc(slices.Clone(f.Accepted), func(a string) bool { return a == name })) {
+			continue
+		}
+		e.edit("code", file, src, text)
+		return nil
+	}
+	return e.byHand(fmt.Sprintf("%s:%d", file, f.Line), "take the alias out by hand", "%s is a further name of %s, whose field stays", name, f.Canonical)
 }
 
 // removeFromExample takes out the entries, with the comment above one where it

@@ -230,6 +230,9 @@ func (e *varEditor) renameInCode(old, fresh string, renameField bool) error {
 		return err
 	}
 	f := e.field(old)
+	if strings.Contains(f.Name, ".") {
+		return e.byHand(fmt.Sprintf("%s:%d", file, f.Line), "rename it by hand, then run the command again for the other layers", "the field is %s's, not a settings class's own", f.Declared)
+	}
 	class := python.Class{Pydantic: 2}
 	for _, c := range e.layers.Code.Classes {
 		if c.Name == f.Class {
@@ -317,7 +320,11 @@ func aliasTexts(field, alias string) []string {
 		case strings.HasPrefix(rest, ")"):
 			out = append(out, field[:at]+alias+field[at:])
 		case regexp.MustCompile(`^[A-Za-z_]\w*\s*=[^=]`).MatchString(rest):
-			out = append(out, field[:at]+alias+", "+field[at:])
+			sep := ", "
+			if rest := field[at:]; strings.HasPrefix(rest, "\n") || strings.HasPrefix(rest, "\r\n") {
+				sep = "," // no blank at the end of a line
+			}
+			out = append(out, field[:at]+alias+sep+field[at:])
 		}
 		if j := strings.LastIndexByte(field, ')'); j > i {
 			out = append(out, strings.TrimRight(field[:j], " \t\r\n,")+", "+alias+field[j:])
