@@ -177,7 +177,7 @@ func (w *World) transports(ctx context.Context, t Target, patch providers.Patch)
 // fresh generates a value for a target's key. One that a hop would change is
 // Refused: only a key in several lines (PEM) can be, and every one like it is.
 //
-//nolint:contextcheck // nothing outside of this process is asked
+//nolint:contextcheck,nolintlint // nothing outside of this process is asked
 func (w *World) fresh(t Target, key string, g secret.Generator) (secret.Value, error) {
 	v, err := g.New(w.Rand)
 	if err != nil {
