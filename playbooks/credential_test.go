@@ -2,12 +2,14 @@ package playbooks_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"envctl/internal/config"
 	"envctl/internal/fault"
@@ -17,6 +19,8 @@ import (
 	"envctl/naming"
 	"envctl/playbooks"
 	"envctl/providers"
+	"envctl/providers/dokploy"
+	"envctl/providers/dokploy/dokploytest"
 )
 
 // issuer is a server that lets services in.
@@ -110,6 +114,71 @@ func TestEveryCrashOfACredential(t *testing.T) {
 		plantest.Canary(t, disk, "canary")
 		return consistent(verb, w, disk, res, err)
 	}))
+}
+
+// keeping is a fleet whose services' variables a Dokploy server keeps.
+type keeping struct {
+	*remover
+	keeper providers.Keeper
+	point  func(string)
+}
+
+func (k keeping) Keep(ctx context.Context, r providers.Release, note string, values map[string]secret.Value) error {
+	k.point("before the hand-over")
+	defer k.point("after the hand-over")
+	return k.keeper.Keep(ctx, r, note, values)
+}
+
+// The same where Dokploy holds it: in the end its text has the live one's value, or
+// is what somebody typed there, to the byte.
+func TestEveryCrashOfACredentialThatDokployKeeps(t *testing.T) {
+	t.Parallel()
+	const theirs = "# theirs\nX=' 1 '\n"
+	dir, server := t.TempDir(), dokploytest.New(t)
+	id := server.Compose("ledger", "pr-9", "ledger-app-pr-9", "services: {backend: {image: x}}\n")
+	keeper, err := dokploy.New(dokploy.Config{
+		URL: server.URL(), Key: secret.New(dokploytest.Key), StateDir: t.TempDir(), Now: time.Now, Rand: rand.Reader,
+	})
+	must(t, err)
+	report(t, everyCrash(t, 1, func(disk *plantest.Disk) plantest.World {
+		server.SetText(id, theirs)
+		s, err := newStage(dir, disk)
+		must(t, err)
+		i := &issuer{acl: s.acl}
+		planned := s.let(i)
+		return plantest.World{
+			Plan: func(h plan.Header) (*plan.Plan, error) {
+				must(t, s.reload())
+				with := func() {
+					s.World.Deployer = func(_ config.Environment, component string) (providers.Deployer, error) {
+						if component != "app" {
+							return nil, nil //nolint:nilnil // no deployer is an answer
+						}
+						return keeping{s.remover, keeper, disk.Point}, nil
+					}
+				}
+				if h.ID == "" {
+					return planned(h, func() (*plan.Plan, error) {
+						with()
+						return s.CreateEnv(context.Background(), playbooks.Creation{Name: "pr-9", Credentials: "token", NoDeploy: true})
+					})
+				}
+				s.World.Policies = func(config.Environment) (providers.Policies, error) { return i, nil }
+				with()
+				return s.rebuild(h)
+			},
+			Done: func() error {
+				if len(i.live) != 1 {
+					return fmt.Errorf("live are %+v", i.live)
+				}
+				line := "VAULT_APP_TOKEN=" + i.live[0].Values["VAULT_APP_TOKEN"].Reveal() + "\n"
+				return check(strings.HasPrefix(server.Text(id), theirs) && strings.Count(server.Text(id), "VAULT_") == 2 && strings.Contains(server.Text(id), line), "the text is %q", server.Text(id))
+			},
+			Undone: func() error {
+				return check(server.Text(id) == theirs && len(i.live) == 0, "live are %+v, the text is %q", i.live, server.Text(id))
+			},
+		}
+	}, discreet(t, "canary")))
 }
 
 // One that can do too much is handed to nobody; another run's file stays; the
