@@ -36,7 +36,7 @@ func (a *app) checkCommand() *cli.Command {
 			&cli.StringFlag{Name: "bundle", Usage: "look in the folder `DIR` of a built bundle for placeholders of NEXT_PUBLIC_ variables, and with --live for their values", Destination: &o.bundle},
 			&cli.BoolFlag{Name: "changed", Usage: "only what files that differ from git's HEAD can have brought, for pre-commit", Destination: &o.changed},
 			&cli.BoolFlag{Name: "fix", Usage: "add the lines that are missing in examples and templates, after showing them", Destination: &o.fix},
-			&cli.StringFlag{Name: "format", Usage: "`FORMAT`: text, json, sarif, junit or github", Value: "text", Destination: &o.format},
+			&cli.StringFlag{Name: "format", Usage: "`FORMAT`: text, json, sarif, junit or github", DefaultText: `"text"`, Destination: &o.format},
 			&cli.BoolFlag{Name: "list", Usage: "list the rules and their severity", Destination: &o.list},
 			&cli.BoolFlag{Name: "live", Usage: "also compare the store of the environment (--env)", Destination: &o.live},
 			&cli.StringSliceFlag{Name: "rule", Usage: "only the `RULE`; repeatable"},
@@ -49,6 +49,9 @@ func (a *app) checkCommand() *cli.Command {
 			}
 			return action(0, 0, func(ctx context.Context, c *cli.Context) error {
 				o.rules = c.StringSlice("rule")
+				if !c.IsSet("format") { // a default that the library has to set costs every check
+					o.format = "text"
+				}
 				if err := a.checkFormat(&o); err != nil {
 					return err
 				}

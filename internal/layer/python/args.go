@@ -445,7 +445,8 @@ func (r *reader) choice(args *fieldArgs, e *expr, s *scope, depth int) bool {
 		args.paths, args.order = append(args.paths, text), append(args.order, text)
 		return true
 	case "AliasChoices":
-		all := true
+		all, n := true, len(e.args)-1
+		args.validation, args.order = slices.Grow(args.validation, n), slices.Grow(args.order, n)
 		for i, a := range e.args[1:] {
 			if e.names[i+1] == "*" {
 				v, ok := r.eval(a, s, 0)

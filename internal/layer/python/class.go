@@ -1,6 +1,9 @@
 package python
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // reader holds what is known of one file while it is read.
 type reader struct {
@@ -416,6 +419,10 @@ func (r *reader) fields(c *class, gen, depth int) []*decl {
 		return nil
 	}
 	if c.all != nil {
+		return c.all
+	}
+	if !slices.ContainsFunc(c.bases, func(b base) bool { return b.class != nil && b.class != c }) {
+		c.all = r.own(c, gen)
 		return c.all
 	}
 	byName := make(map[string]*decl, len(c.items))
