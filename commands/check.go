@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -134,12 +133,7 @@ func (a *app) check(ctx context.Context, o checkOptions) error {
 	if err != nil {
 		return err
 	}
-	if len(w.Project.Components) > 10 {
-		// A large check reads much and ends: most of what collecting its garbage at
-		// every doubling of the heap costs is for nothing. The limit is soft.
-		defer debug.SetGCPercent(debug.SetGCPercent(400))
-		defer debug.SetMemoryLimit(debug.SetMemoryLimit(96 << 20))
-	}
+	defer roomy(len(w.Project.Components))()
 	r, err := check.Run(ctx, in)
 	if err != nil {
 		return err

@@ -157,7 +157,7 @@ func (a *app) envCreate(ctx context.Context, c playbooks.Creation, values string
 	}
 	p, err := w.CreateEnv(ctx, c)
 	if err != nil {
-		return err
+		return unlessStopped(a.engine(w), w.Project.Name, c.Name, err)
 	}
 	if len(p.Steps) == 0 {
 		if a.ui.JSON {
@@ -171,6 +171,20 @@ func (a *app) envCreate(ctx context.Context, c playbooks.Creation, values string
 		e = config.Environment{Name: c.Name}
 	}
 	return a.perform(ctx, w, e, p)
+}
+
+// unlessStopped gives an error for what stands in the way of a creation the commands
+// that go on from a creation that stopped half-way, where that may be why it does.
+func unlessStopped(e *plan.Engine, project, name string, err error) error {
+	if !fault.Is(err, fault.Deleted, fault.Destroyed, fault.Conflict, fault.Refused) {
+		return err
+	}
+	for _, r := range e.Stopped(&plan.Plan{Project: project, Environment: name}) {
+		if r.Playbook == "env create" {
+			return fault.Wrap(err, fault.KindOf(err), "", r.Next()+" (it stopped part-way)")
+		}
+	}
+	return err
 }
 
 // sayUnchanged is the document of a plan that has nothing to do: no run was made.

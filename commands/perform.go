@@ -196,9 +196,7 @@ const setPatience = 30 * time.Second
 // perform shows, asks, runs and reports a plan: the one way every write takes.
 func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Environment, p *plan.Plan) error {
 	e := a.engine(w)
-	for _, r := range e.Stopped(p) {
-		p.Facts = append(p.Facts, plan.Fact{Label: playbooks.WarningFact, Text: fmt.Sprintf("run %s (%s) of %s is %s: %s", r.ID, r.Playbook, r.Environment, r.State, r.Next())})
-	}
+	p.Facts = append(p.Facts, waiting(e, p)...)
 	if a.globals.dryRun {
 		return a.endReport(p, a.dryRun(ctx, p))
 	}
@@ -213,6 +211,7 @@ func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Enviro
 		return err
 	}
 	res, err := e.Run(ctx, p)
+	a.prune(ctx, e)
 	return a.endReport(p, a.report(env, p, res, err), res.Record)
 }
 

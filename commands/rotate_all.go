@@ -51,13 +51,15 @@ type rotationDocument struct {
 
 // rotateAll rotates every recipe, or those whose value is older than it may be.
 func (a *app) rotateAll(ctx context.Context, w *playbooks.World, e config.Environment, s playbooks.Selection) error {
+	defer roomy(len(w.Project.Components))()
 	a.working("reading the environment's paths")
 	b, err := w.RotateAll(ctx, e, s)
 	a.ui.Progress("")
 	if err != nil {
 		return err
 	}
-	p := b.Plan()
+	engine, p := a.engine(w), b.Plan()
+	p.Facts = append(p.Facts, waiting(engine, p)...)
 	if a.globals.dryRun {
 		return a.endReport(p, a.showBatch(ctx, b, nil, p))
 	}
@@ -79,9 +81,9 @@ func (a *app) rotateAll(ctx context.Context, w *playbooks.World, e config.Enviro
 	}
 	var records []plan.Record
 	if len(b.Jobs) > 0 {
-		engine := a.engine(w)
 		engine.Observer = a.observeMany(len(b.Jobs))
 		records = w.RunBatch(ctx, engine, b)
+		a.prune(ctx, engine)
 	}
 	return a.endReport(p, a.showBatch(ctx, b, records, p), records...)
 }
@@ -97,6 +99,8 @@ func (a *app) observeMany(runs int) func(plan.Event) {
 		case a.globals.events:
 			a.observe(e)
 			return
+		case e.Kind == plan.EventWarning:
+			a.ui.Warn("%s", e.Text)
 		case e.Kind == plan.EventEnded:
 			ended++
 			a.ui.Progress("")

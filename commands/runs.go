@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -10,16 +11,22 @@ import (
 	"envctl/internal/fault"
 	"envctl/internal/plan"
 	"envctl/internal/ui"
+	"envctl/playbooks"
 )
 
 func (a *app) runsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "runs", Usage: "List the journal of playbooks", Category: "playbooks",
 		Description: "A run that neither resume nor undo can end, because what it wrote was changed\n" +
-			"again since, is ended by --close: the journal says so, nothing else is touched.",
+			"again since, is ended by --close: the journal says so, nothing else is touched.\n" +
+			fmt.Sprintf("The journals of the newest %d runs are kept, and of older ones those of the last %d days; a run\n", keptRuns, keptDays) +
+			"that waits for resume or undo is kept until it ends. One whose journal is gone cannot be undone.",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "close", Usage: "leave the stopped run `RUN` as it stands; takes nothing back"}},
 		Action: a.action(0, 0, func(ctx context.Context, c *cli.Context) error {
 			if c.IsSet("close") {
+				if c.String("close") == "" {
+					return fault.New(fault.Usage, "runs", "--close names no run", "see which there are: envctl runs")
+				}
 				return a.closeRun(ctx, c.String("close"))
 			}
 			records, err := a.journal().List()
@@ -94,6 +101,35 @@ func stateTone(s plan.State) ui.Tone {
 		return ui.Faint
 	}
 	return ui.Plain
+}
+
+// How many journals of runs that ended are kept whatever their age, and for how
+// long the others.
+const (
+	keptRuns = 1000
+	keptDays = 90
+)
+
+// prune removes the journals that nobody is likely to ask for any more, and says so.
+// It is no part of the command: what it cannot remove it leaves.
+func (a *app) prune(ctx context.Context, e *plan.Engine) {
+	n, err := e.Prune(ctx, keptRuns, a.Now().AddDate(0, 0, -keptDays))
+	if n > 0 {
+		a.ui.Note("removed the journals of %d runs that ended, the oldest beyond the newest %d: they were more than %d days old, and cannot be undone any more", n, keptRuns, keptDays)
+	}
+	if err != nil && a.ui.Verbose > 0 {
+		a.ui.Warn("old journals are left: %v", err)
+	}
+}
+
+// waiting warns of the runs of a plan's target that stopped and wait to be resumed or
+// undone.
+func waiting(e *plan.Engine, p *plan.Plan) []plan.Fact {
+	var facts []plan.Fact
+	for _, r := range e.Stopped(p) {
+		facts = append(facts, plan.Fact{Label: playbooks.WarningFact, Text: fmt.Sprintf("run %s (%s) of %s is %s: %s", r.ID, r.Playbook, r.Environment, r.State, r.Next())})
+	}
+	return facts
 }
 
 // journal is the engine as far as it needs no project.

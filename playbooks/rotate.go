@@ -213,7 +213,11 @@ func (w *World) rotation(ro rotating) Change {
 		c.Extend = ro.extendFernet
 		c.PutBack, c.PutBackDone = ro.putBack, ro.putBackDone
 	}
-	return ro.stubbed(c)
+	noted := ro.cur.Custom[metaRotatedAt]
+	if ro.rebuilt != nil {
+		noted = ro.rebuilt.Args[argNoted+t.Component]
+	}
+	return ro.stubbed(noting(c, ro.store, ro.cur, noted))
 }
 
 // stubbed lets a plan that is made again have the steps that its journal has,

@@ -83,6 +83,7 @@ type Batch struct {
 	Jobs        []*Job      // independent of each other
 	AsOf        time.Time   // the store's time
 
+	project   string
 	selection Selection
 	asked     bool
 }
@@ -116,7 +117,7 @@ func (w *World) RotateAll(ctx context.Context, e config.Environment, s Selection
 	if err != nil {
 		return nil, err
 	}
-	b := &Batch{Environment: e, selection: s}
+	b := &Batch{Environment: e, project: w.Project.Name, selection: s}
 	paths := w.rotatingPaths(b)
 	if len(paths) == 0 {
 		return nil, fault.New(fault.Usage, s.playbook(), "no component has a rotation recipe",
@@ -293,7 +294,7 @@ func (r *Rotating) stillDue(written time.Time) error {
 
 // Plan is all of the batch in one plan, to be shown and consented to; it is never run.
 func (b *Batch) Plan() *plan.Plan {
-	p := &plan.Plan{Playbook: b.selection.playbook(), Environment: b.Environment.Name, Component: b.selection.Component}
+	p := &plan.Plan{Playbook: b.selection.playbook(), Project: b.project, Environment: b.Environment.Name, Component: b.selection.Component}
 	for _, j := range b.Jobs {
 		for i, part := range j.parts {
 			if i > 0 {

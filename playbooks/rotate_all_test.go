@@ -537,3 +537,49 @@ func TestABatchIsLockedOnEveryMachine(t *testing.T) {
 	must(t, err)
 	must(t, got.Release(ctx))
 }
+
+// A rotation by its name keeps the note of its path true too, and its undo takes it
+// back; where the note may not be written that is said, and the rotation stands.
+func TestASingleRotationIsNoted(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for _, may := range []bool{true, false} {
+		l := manyLab(t, "bare")
+		p := l.Path(l.of("bare", "queue"))
+		must(t, l.store.PatchMeta(ctx, p, map[string]string{"rotated_at": "2020-01-01T00:00:00Z", "owner": "ops"}))
+		noted := func() string {
+			m, err := l.store.Meta(ctx, p)
+			must(t, err)
+			return m.Custom["rotated_at"]
+		}
+		l.store.noMeta = !may
+		var warned string
+		l.eng.Observer = func(e plan.Event) {
+			if e.Kind == plan.EventWarning {
+				warned += e.Text
+			}
+		}
+		name := l.batch(t, "bare", playbooks.Selection{Component: "queue"}).Rotations[0].Name
+		_, r, err := l.FindRotation(name, "queue")
+		must(t, err)
+		one, err := l.Rotate(ctx, l.of("bare", "queue"), r)
+		must(t, err)
+		res, err := l.eng.Run(ctx, one)
+		must(t, err)
+		now, err := l.store.Store.Read(ctx, p, providers.Latest)
+		must(t, err)
+		want := now.Created.UTC().Format(time.RFC3339)
+		if !may {
+			want = "2020-01-01T00:00:00Z"
+		}
+		if got := noted(); got != want || (warned == "") != may {
+			t.Fatalf("may %v: noted %s, not %s; warned %q", may, got, want, warned)
+		}
+		l.store.noMeta = false
+		_, err = l.undo(res.Record.ID)
+		must(t, err)
+		if got := noted(); got != "2020-01-01T00:00:00Z" {
+			t.Fatal(got)
+		}
+	}
+}

@@ -25,6 +25,7 @@ type roleChange struct {
 	store     providers.Store
 	roles     providers.Roles
 	was, role string // who logs in before and after; the same where no two take turns
+	noted     string // when the path's metadata says that it was rotated last
 }
 
 func (w *World) roleChange(t Target, r Rotation) (*roleChange, error) {
@@ -102,6 +103,7 @@ func (w *World) rotateRole(ctx context.Context, t Target, r Rotation) (*plan.Pla
 	if err != nil {
 		return nil, err
 	}
+	d.noted = cur.Custom[metaRotatedAt]
 	db := r.Recipe.Database
 	if d.was, d.role = old.Role, old.Role; d.turns() {
 		d.role = db.Alternate
@@ -287,7 +289,7 @@ func (d *roleChange) plan(ctx context.Context, cur providers.Bundle, facts []pla
 		p.Facts = append(p.Facts, d.consequences(deployed, ends)...)
 		return nil
 	}
-	return c.planOn(ctx, d.w, d.store, cur)
+	return noting(c, d.store, cur, d.noted).planOn(ctx, d.w, d.store, cur)
 }
 
 func (d *roleChange) unrotated(from providers.Version, b providers.Bundle) error {

@@ -146,7 +146,7 @@ func (w *World) rebuildRole(ctx context.Context, t Target, name string, h plan.H
 	if err != nil {
 		return nil, err
 	}
-	d.was, d.role = was, role
+	d.was, d.role, d.noted = was, role, h.Args[argNoted+t.Component]
 	if h.Args["finish"] == "true" {
 		s, ok := pairOf(plan.Receipt(h.Args))
 		if !ok {

@@ -171,6 +171,25 @@ func (w *World) rebuildRotateAll(ctx context.Context, e config.Environment, h pl
 	return w.rotatePaths(store, e, h.Playbook, writes, w.readers(), nil)
 }
 
+// noting adds to a rotation of its own, as its last step, that the note of its path
+// is kept true.
+func noting(c Change, store providers.Store, cur providers.Bundle, noted string) Change {
+	meta, ok := store.(providers.Metadata)
+	if !ok || noted == "" {
+		return c
+	}
+	c.Args[argNoted+c.Component] = clip(noted)
+	extend, one := c.Extend, pathWrite{t: c.Target, cur: cur, noted: noted}
+	c.Extend = func(p *plan.Plan, r rollouts) error {
+		if err := extend(p, r); err != nil {
+			return err
+		}
+		p.Steps = append(p.Steps, recordStep(store, meta, c, one))
+		return nil
+	}
+	return c
+}
+
 // recordStep notes in a path's custom metadata when its values were rotated, where
 // the path keeps such a note: a PATCH, which leaves all other metadata as it is. A
 // note that cannot be made takes no rotation back; the versions tell as well.
@@ -200,6 +219,7 @@ func recordStep(store providers.Reader, meta providers.Metadata, c Change, one p
 					return nil, err
 				}
 				r["why"] = clip(err.Error())
+				page.Warn("the rotation stands, but " + metaRotatedAt + " of " + path.String() + " is still " + one.noted + ": " + err.Error())
 			}
 			return r, nil
 		},

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"envctl/internal/fault"
 	"envctl/internal/plan"
@@ -16,16 +17,16 @@ import (
 // under way stop as their engine does, and no other begins.
 func (w *World) RunBatch(ctx context.Context, e *plan.Engine, b *Batch) []plan.Record {
 	records := make([][]plan.Record, len(b.Jobs))
-	var jobs sync.WaitGroup
-	free := make(chan struct{}, max(1, b.selection.Parallel))
-	for i, j := range b.Jobs {
-		free <- struct{}{}
-		jobs.Go(func() {
-			defer func() { <-free }()
-			records[i] = w.runJob(ctx, e, j)
+	var workers sync.WaitGroup
+	var taken atomic.Int64
+	for range min(max(1, b.selection.Parallel), len(b.Jobs)) {
+		workers.Go(func() { // a goroutine each, not one a job: its stack has grown by the second
+			for i := int(taken.Add(1)) - 1; i < len(b.Jobs); i = int(taken.Add(1)) - 1 {
+				records[i] = w.runJob(ctx, e, b.Jobs[i])
+			}
 		})
 	}
-	jobs.Wait()
+	workers.Wait()
 	return slices.Concat(records...)
 }
 

@@ -102,6 +102,7 @@ type store struct {
 	lose   func(p naming.Path, v providers.Version) error // applies it, and loses the answer
 	read   func(p naming.Path, v providers.Version) error // a read that fails
 	line   *line                                          // the way to it
+	noMeta bool                                           // the token may not write metadata
 	wrote  []string
 	mu     sync.Mutex
 }
@@ -153,6 +154,9 @@ func (s *store) Purge(ctx context.Context, p naming.Path) error {
 }
 
 func (s *store) PatchMeta(ctx context.Context, p naming.Path, custom map[string]string) error {
+	if s.noMeta {
+		return fault.New(fault.Denied, "write the metadata of "+p.String(), "", "")
+	}
 	return s.line.change(func() error { return s.Store.PatchMeta(ctx, p, custom) })
 }
 

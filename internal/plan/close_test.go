@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"envctl/internal/fault"
 	"envctl/internal/plan"
@@ -64,7 +65,7 @@ func TestClose(t *testing.T) {
 	if _, err := e.Close(t.Context(), id); err != nil {
 		t.Error(err)
 	}
-	if n, err := e.Prune(t.Context(), 0); n != 1 || err != nil {
+	if n, err := e.Prune(t.Context(), 0, time.Now().AddDate(100, 0, 0)); n != 1 || err != nil {
 		t.Errorf("pruned %d, %v", n, err)
 	}
 	_, err = e.Close(t.Context(), id)

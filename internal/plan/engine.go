@@ -21,7 +21,7 @@ type Engine struct {
 	File     string           // the project file's name in it, for the journal; "" for the usual one
 	Version  string           // envctl's, for the journal
 	Who      string           // the operator and the machine, for those who find its lock
-	Now      func() time.Time // only recorded and shown: no decision is taken by the clock
+	Now      func() time.Time // only recorded and shown: no decision on a run is taken by the clock
 	Rand     io.Reader        // for run ids
 	Observer func(Event)      // called one event at a time
 	// Force ends the step in hand when it is closed, by ending its context: the
@@ -32,6 +32,8 @@ type Engine struct {
 	// Wait is how long Run waits for another run of the same target, for plans that
 	// hold whatever that one writes; 0: not at all.
 	Wait time.Duration
+
+	names commit // of the journals that are new: many runs at a time share its syncs
 }
 
 // EventKind names what happened.
@@ -80,7 +82,7 @@ type Result struct {
 }
 
 // Run carries out p. It journals every step before, during and after; each intent
-// is on disk before its effect, each receipt before the next step. On an error of Do or Verify it undoes in reverse what the run did and
+// is on disk before its effect, each receipt before the next step or with the end. On an error of Do or Verify it undoes in reverse what the run did and
 // returns an error of the cause's kind, or Partial when something is left.
 // When ctx ends it finishes the step in hand and stops: Partial, or
 // Interrupted with no journal left when nothing had been changed. Other kinds:
@@ -120,8 +122,15 @@ func (e *Engine) Run(ctx context.Context, p *Plan) (Result, error) {
 	r, end := e.start(ctx, p, j, st)
 	defer end()
 	unlock, err := r.hold(ctx)
-	if err != nil {
+	switch {
+	case err == nil:
+	case fault.Is(err, fault.Conflict, fault.Denied):
 		return r.result(both(err, r.forget()))
+	default:
+		// The lock may stand, its answer lost. The journal is the proof that the run
+		// behind it is over, and lets this operator's next run take it over at once.
+		r.gone = true
+		return r.result(r.end(Undone, err))
 	}
 	defer unlock()
 	r.tell(EventStarted, "", "")

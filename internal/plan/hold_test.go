@@ -174,3 +174,34 @@ func TestLockedTargets(t *testing.T) {
 		}
 	})
 }
+
+// A lock whose answer was lost may stand: the operator's next run is told that its
+// holder is over, and nobody else is.
+func TestALockWithoutAnAnswerIsTakenOver(t *testing.T) {
+	t.Parallel()
+	k := &keeper{err: fault.New(fault.Unavailable, "lock ledger/production/app", "no answer", ""), checks: -1}
+	_, e, build := locked(t, k)
+	p, err := build(plan.Header{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := e.Run(t.Context(), p)
+	if !fault.Is(err, fault.Unavailable) || res.Record.ID != "" {
+		t.Fatal(res, err)
+	}
+	if len(e.Stopped(p)) != 0 {
+		t.Error("a run that did nothing waits for resume")
+	}
+	k.err = nil
+	if _, err = e.Run(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if !k.dead(k.asked[0]) {
+		t.Error("its own lock is in the operator's way")
+	}
+	for _, other := range []plan.Holder{{Run: k.asked[0].Run, Who: "bob@laptop"}, {Run: strings.Repeat("0", 12), Who: e.Who}} {
+		if k.dead(other) {
+			t.Errorf("the lock of %+v is taken away", other)
+		}
+	}
+}

@@ -113,7 +113,7 @@ func (e *Engine) create(ctx context.Context, h Header, pid int, host string) (*j
 			return nil, nil, err
 		}
 		h.ID, h.Format = id, format
-		j := &journal{path: e.path(id), syncDir: func() error { return e.fs().SyncDir(dir) }}
+		j := &journal{path: e.path(id), syncDir: func() error { return e.names.do(func() error { return e.fs().SyncDir(dir) }) }}
 		j.file, err = e.fs().Open(j.path, New)
 		if errors.Is(err, fs.ErrExist) {
 			continue

@@ -202,26 +202,47 @@ type repeat struct{}
 
 func (*repeat) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
+// Only what ended, is old and is not among the newest is removed.
 func TestPrune(t *testing.T) {
 	t.Parallel()
 	e, w := engine(t, nil), newWorld(nil)
 	partial := stopped(t, w, e)
 	var ids []string
+	var begun []time.Time
 	for range 4 {
 		res, err := e.Run(t.Context(), mustPlan(t, newWorld(nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids = append(ids, res.Record.ID)
+		ids, begun = append(ids, res.Record.ID), append(begun, res.Record.StartedAt)
 	}
-	n, err := e.Prune(t.Context(), 2)
-	if err != nil || n != 2 {
-		t.Fatal(n, err)
+	torn := filepath.Join(e.Dir, "runs", "000000000000.jsonl") // the oldest, and unreadable
+	write(t, torn, []byte("{}\n"))
+	prune := func(keep int, before time.Time, want ...string) {
+		t.Helper()
+		n, err := e.Prune(t.Context(), keep, before)
+		all, _ := e.List()
+		if err != nil || len(all) != len(want) {
+			t.Fatalf("%d removed, %d are left: %v", n, len(all), err)
+		}
+		for i, r := range all {
+			if r.ID != want[i] {
+				t.Errorf("%s is left, not %s", r.ID, want[i])
+			}
+		}
 	}
-	all, err := e.List()
-	if err != nil || len(all) != 3 || all[0].ID != ids[3] || all[1].ID != ids[2] || all[2].ID != partial {
-		t.Errorf("%+v, %v", all, err)
+	after := begun[3].Add(time.Hour)
+	prune(6, after, ids[3], ids[2], ids[1], ids[0], partial)    // too few
+	prune(0, begun[0], ids[3], ids[2], ids[1], ids[0], partial) // too young
+	prune(2, after, ids[3], ids[2], partial)
+	prune(1, begun[2].Add(time.Hour), ids[3], partial)
+	if _, err := os.Stat(torn); err != nil {
+		t.Error(err)
 	}
+	if _, err := e.Close(t.Context(), partial); err != nil {
+		t.Fatal(err)
+	}
+	prune(0, after)
 }
 
 // A run that starts while others are listed is not disturbed by them.

@@ -182,8 +182,10 @@ func (r *run) do(s *Step) error {
 	}
 	if err == nil {
 		write := r.append
-		if s.Verify == nil && s == &r.plan.Steps[len(r.plan.Steps)-1] {
-			write = r.jot // the run's end comes next, with nothing between
+		if s == &r.plan.Steps[len(r.plan.Steps)-1] {
+			// No effect comes after it: it is on disk with the run's end, and without
+			// it a power cut leaves the step as one that was cut off.
+			write = r.jot
 		}
 		if err := write(record{Type: recReceipt, Step: s.ID, Data: receipt}); err != nil {
 			return err

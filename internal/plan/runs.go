@@ -149,33 +149,3 @@ func (e *Engine) Close(ctx context.Context, id string) (Result, error) {
 	err = st.apply(end)
 	return Result{Record: st.record()}, err
 }
-
-// Prune removes the oldest journals of runs that are done, undone or closed, beyond
-// the newest keep of those. Partial and failed runs stay until they are undone.
-func (e *Engine) Prune(ctx context.Context, keep int) (removed int, err error) {
-	all, err := e.List()
-	ended := 0
-	for _, r := range all {
-		if r.State != Done && r.State != Undone && !r.Closed {
-			continue
-		}
-		if ended++; ended <= keep {
-			continue
-		}
-		j, st, oerr := e.open(ctx, r.ID)
-		if oerr != nil {
-			err = errors.Join(err, oerr)
-			continue
-		}
-		if st.end == Done || st.end == Undone || st.closed { // still so, now that it is locked
-			if derr := e.discard(j); derr != nil {
-				err = errors.Join(err, derr)
-				continue
-			}
-			removed++
-			continue
-		}
-		_ = j.file.Close()
-	}
-	return removed, err
-}
