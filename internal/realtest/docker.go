@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -154,7 +155,8 @@ func (d *Docker) launch() error {
 		"--data-root="+filepath.Join(d.dir, "data"), "--exec-root="+filepath.Join(d.dir, "exec"), "--pidfile="+filepath.Join(d.dir, "pid"),
 		// Sandboxes lack the iptables modules, and tests need no network: compose files
 		// here say network_mode: none. A user-defined bridge network works all the same.
-		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
+		"--bridge=none", "--default-address-pool=base=10.128.0.0/10,size=24", // for more networks than its own pools have
+		"--iptables=false", "--ip6tables=false", "--ip-forward=false",
 		// One cgroup for all containers, by which stop finds their processes after
 		// dockerd was killed.
 		"--cgroup-parent="+d.cgroup,
@@ -413,6 +415,8 @@ func (d *Docker) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	_ = d.remove(ctx) // best effort: what is left is killed below
+	_, _ = d.api(ctx, http.MethodPost, "/networks/prune", nil)
+	bridges := d.bridges()
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.done:
@@ -430,9 +434,21 @@ func (d *Docker) stop() error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	for _, name := range bridges {
+		_ = exec.Command("ip", "link", "delete", name).Run() // pruned, or of an engine that was killed
+	}
 	d.unmount()
 	d.removeCgroups()
 	return os.RemoveAll(d.dir)
+}
+
+// bridges returns the links of the networks that the engine has noted. They outlive an
+// engine that is killed, and each keeps its addresses from all engines after it.
+func (d *Docker) bridges() []string {
+	notes, _ := os.ReadFile(filepath.Join(d.dir, "data", "network", "files", "local-kv.db"))
+	names := regexp.MustCompile(`br-[0-9a-f]{12}\b`).FindAllString(string(notes), -1)
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // killRest kills what a killed dockerd leaves behind, which is everything it
