@@ -32,16 +32,16 @@ func FuzzTakeOver(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, value string) {
 		r := taking("KEY", value, "NEW", "x")
 		if err := check(r); err != nil {
-			t.Skip(err)
+			return
 		}
 		lines, released, err := foreign(secret.New(text), r)
 		if err != nil || released {
-			t.Skip(err)
+			return
 		}
 		r.Known = maps.Clone(lines)
 		after, err := edit(secret.New(text), r)
 		if err != nil {
-			t.Skip(err)
+			return
 		}
 		bare := taking()
 		bare.Was = func(string) (map[string]secret.Value, error) { return r.Values, nil }
