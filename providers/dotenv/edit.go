@@ -106,10 +106,7 @@ func place(src []byte, f *File, e Entry, found bool, key, text string) []Edit {
 // atEnd adds a line as the others are: where the last one has no end, the new one
 // has none either.
 func atEnd(src []byte, line string) Edit {
-	eol := "\n"
-	if i := bytes.IndexByte(src, '\n'); i > 0 && src[i-1] == '\r' {
-		eol = "\r\n"
-	}
+	eol := lineEnd(src)
 	n := 1 + bytes.Count(src, []byte("\n"))
 	if body := bytes.TrimPrefix(src, []byte(bom)); len(body) == 0 || body[len(body)-1] == '\n' {
 		line += eol
@@ -118,6 +115,14 @@ func atEnd(src []byte, line string) Edit {
 		n++
 	}
 	return Edit{Src: append(slices.Clone(src), line...), Lines: []int{n}, Added: true}
+}
+
+// lineEnd is how the first line of src ends.
+func lineEnd(src []byte) string {
+	if i := bytes.IndexByte(src, '\n'); i > 0 && src[i-1] == '\r' {
+		return "\r\n"
+	}
+	return "\n"
 }
 
 // Unset returns src without any assignment of key: removing only the last of
@@ -160,7 +165,7 @@ func Unset(src []byte, key string, readers ...Dialect) (Edit, error) {
 	}
 	edit.Src = append(edit.Src, src[from:]...)
 	if src[len(src)-1] != '\n' && from == len(src) { // it was the last line, without an end: so is the one before it now
-		edit.Src = bytes.TrimSuffix(bytes.TrimSuffix(edit.Src, []byte("\n")), []byte("\r"))
+		edit.Src = bytes.TrimSuffix(edit.Src, []byte(lineEnd(src)))
 	}
 	if p := check(before, edit.Src, key, nil, readers); p != "" {
 		return Edit{}, fault.New(fault.Refused, op, "the rest would be read differently: "+p, "")

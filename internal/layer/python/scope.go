@@ -193,6 +193,9 @@ func imports(st *stmt, s *scope) {
 			s.stars = true
 			continue
 		}
+		if len(toks) == 1 && toks[0].named("as") {
+			return // cut off, which is no statement of Python's
+		}
 		if len(toks) > 1 && toks[0].named("as") {
 			s.bind(toks[1].text, &binding{kind: bindImport, dotted: module + dotted, scope: s})
 			toks = toks[2:]
