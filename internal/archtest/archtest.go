@@ -49,6 +49,7 @@ func Rooms() []Room {
 		{"providers/dotenv", "a format as much as a system, so layers may read it", ground, false},
 		{"providers/onepassword/envctl-op", "a program of its own, hardened as envctl is", append([]string{"internal/harden", "providers"}, ground...), false},
 		{"tools/bench", "for figures", []string{"*"}, true},
+		{"tools/release", "for releases: it works on files of the go command", nil, false},
 	}
 }
 

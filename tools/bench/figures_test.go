@@ -87,7 +87,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	b := &bench{t: t, launch: build(t, "./launch"), hello: build(t, "./hello"), envctl: *binary, home: t.TempDir()}
 	if b.envctl == "" {
-		b.envctl = build(t, "-tags", *tags, "../..")
+		b.envctl = build(t, released(t), "-tags", *tags, "../..")
 	}
 	var err error
 	if b.envctl, err = filepath.Abs(b.envctl); err != nil {

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// asked runs testdata/asked and returns its answers and vault/api's allocations
+// before main.
+func asked(t *testing.T, flags ...string) (answers string, allocs int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"build"}, flags...), "-o", filepath.Join(t.TempDir(), "asked"), "./testdata/asked")...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd = exec.CommandContext(t.Context(), cmd.Args[len(cmd.Args)-2])
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	var trace strings.Builder
+	cmd.Stderr = &trace
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, trace.String())
+	}
+	m := regexp.MustCompile(`(?m)^init github.com/hashicorp/vault/api @.* (\d+) allocs$`).FindStringSubmatch(trace.String())
+	if m == nil {
+		return string(out), 0
+	}
+	allocs, err = strconv.Atoi(m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out), allocs
+}
+
+// The copies answer as their modules do, later.
+func TestSameAnswers(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	if err := prepare(folder); err != nil {
+		t.Fatal(err)
+	}
+	want, before := asked(t)
+	got, after := asked(t, "-modfile="+filepath.Join(folder, "go.mod"))
+	if want != got || strings.Count(want, "\n") < 40 {
+		t.Errorf("the module says\n%s\nthe copy\n%s", want, got)
+	}
+	if before < 1000 || after > 200 {
+		t.Errorf("%d allocations before main, %d of the copy", before, after)
+	}
+	for _, l := range lazies { // and nothing else was changed
+		source, err := list("-m", "-f", "{{.Dir}}", l.module)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), "diff", "-rq", source, filepath.Join(folder, filepath.Base(l.module))).Output()
+		if err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), l.file) {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
+
+// A module that has moved on is noticed, not released as it is.
+func TestEditThatFitsNoMore(t *testing.T) {
+	t.Parallel()
+	for _, from := range []string{"no such text", "func"} {
+		l := lazy{lazies[0].module, lazies[0].file, []edit{{from, ""}}}
+		if err := l.copy(filepath.Join(t.TempDir(), "copy")); err == nil || !strings.Contains(err.Error(), strconv.Quote(from)) {
+			t.Errorf("%q: %v", from, err)
+		}
+	}
+}
