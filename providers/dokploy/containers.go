@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"envctl/internal/fault"
@@ -167,7 +168,7 @@ func numbered(name, prefix string) bool {
 	return ok && rest != "" && strings.Trim(rest, "0123456789") == ""
 }
 
-var endedWith = regexp.MustCompile(`^(?:Exited|Restarting) \((\d+)\)`)
+var endedWith = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:Exited|Restarting) \((\d+)\)`) })
 
 func (l listing) container(s providers.Service) providers.Container {
 	c := providers.Container{ID: l.ContainerID, Name: l.Name, Service: s.Name, State: l.State}
@@ -176,7 +177,7 @@ func (l listing) container(s providers.Service) providers.Container {
 			c.Health = health
 		}
 	}
-	if m := endedWith.FindStringSubmatch(l.Status); m != nil {
+	if m := endedWith().FindStringSubmatch(l.Status); m != nil {
 		c.ExitCode, _ = strconv.Atoi(m[1]) // digits
 	}
 	return c

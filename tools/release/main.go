@@ -17,12 +17,14 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
-// lazy is one file of a module, and what is replaced in it.
+// lazy is one file of a module, and what is put off or replaced in it.
 type lazy struct {
 	module, file string
+	expressions  []string // variables of the file that hold a regular expression each
 	edits        []edit
 }
 
@@ -33,7 +35,7 @@ type edit struct{ from, to string }
 var lazies = []lazy{
 	// 38 regular expressions of paths that need sudo, for Vault's own program: a
 	// sixth of what envctl --version costs.
-	{"github.com/hashicorp/vault/api", "sudo_paths.go", []edit{
+	{"github.com/hashicorp/vault/api", "sudo_paths.go", nil, []edit{
 		{"\t\"regexp\"\n", "\t\"regexp\"\n\t\"sync\"\n"},
 		{"var sudoPaths = map[string]*regexp.Regexp{\n", "var sudoPaths = sync.OnceValue(func() map[string]*regexp.Regexp { return map[string]*regexp.Regexp{\n"},
 		{"\n}\n\nfunc SudoPaths()", "\n}})\n\nfunc SudoPaths()"},
@@ -41,8 +43,21 @@ var lazies = []lazy{
 		{"sudoPaths[path]", "sudoPaths()[path]"},
 		{"range sudoPaths ", "range sudoPaths() "},
 	}},
+	// For errors of a request.
+	{"github.com/hashicorp/go-retryablehttp", "client.go", []string{"redirectsErrorRe", "schemeErrorRe", "invalidHeaderErrorRe", "notTrustedErrorRe"}, nil},
+	// For network interfaces, under a reader of durations.
+	{"github.com/hashicorp/go-sockaddr", "ifaddrs.go", []string{"signRE", "whitespaceRE", "ifNameRE", "ipAddrRE"}, []edit{
+		{"\t\"regexp\"\n", "\t\"regexp\"\n\t\"sync\"\n"},
+	}},
+	// For numbers with a point; the module's language has no sync.OnceValue.
+	{"go.yaml.in/yaml/v3", "resolve.go", nil, []edit{
+		{"\t\"regexp\"\n", "\t\"regexp\"\n\t\"sync\"\n"},
+		{"var yamlStyleFloat = regexp", "var (\n\tyamlStyleFloat *regexp.Regexp\n\tcompileFloat sync.Once\n)\n\nfunc compileStyleFloat() { yamlStyleFloat = regexp"},
+		{"[eE][-+]?[0-9]+)?$`)\n", "[eE][-+]?[0-9]+)?$`) }\n"},
+		{"if yamlStyleFloat.", "compileFloat.Do(compileStyleFloat)\n\t\t\tif yamlStyleFloat."},
+	}},
 	// A pool of errors filled in advance, for tables that are never drawn.
-	{"github.com/olekukonko/errors", "errors.go", []edit{
+	{"github.com/olekukonko/errors", "errors.go", nil, []edit{
 		{"\tWarmPool(warmUpSize) // Pre-allocate errors for performance.\n", ""},
 	}},
 }
@@ -77,7 +92,7 @@ func prepare(folder string) error {
 		return err
 	}
 	for _, l := range lazies {
-		copied := filepath.Join(folder, path.Base(l.module))
+		copied := filepath.Join(folder, folderOf(l.module))
 		if err := l.copy(copied); err != nil {
 			return fmt.Errorf("%s: %w", l.module, err)
 		}
@@ -91,6 +106,9 @@ func prepare(folder string) error {
 		os.WriteFile(filepath.Join(folder, "go.mod"), mod, 0o644),
 	)
 }
+
+// folderOf is a name that no two modules share.
+func folderOf(module string) string { return strings.ReplaceAll(path.Clean(module), "/", "-") }
 
 // copy writes the module to folder, edited.
 func (l lazy) copy(folder string) error {
@@ -108,6 +126,15 @@ func (l lazy) copy(folder string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
+	}
+	for _, name := range l.expressions {
+		held := regexp.MustCompile(`\b` + name + `(?: +\*regexp\.Regexp)? = (regexp\.MustCompile\(` + "`[^`]*`" + `\))\n`)
+		used := regexp.MustCompile(`\b` + name + `\.`)
+		if n, m := len(held.FindAll(text, -1)), len(used.FindAll(text, -1)); n != 1 || m == 0 || n+m != len(regexp.MustCompile(`\b`+name+`\b`).FindAll(text, -1)) {
+			return fmt.Errorf("%s does not hold and use %s as it did", l.file, name)
+		}
+		text = used.ReplaceAll(text, []byte(name+"()."))
+		text = held.ReplaceAll(text, []byte(name+" = sync.OnceValue(func() *regexp.Regexp { return $1 })\n"))
 	}
 	for _, e := range l.edits {
 		if n := bytes.Count(text, []byte(e.from)); n != 1 {

@@ -57,7 +57,7 @@ func TestSameAnswers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.CommandContext(t.Context(), "diff", "-rq", source, filepath.Join(folder, filepath.Base(l.module))).Output()
+		out, err := exec.CommandContext(t.Context(), "diff", "-rq", source, filepath.Join(folder, folderOf(l.module))).Output()
 		if err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), l.file) {
 			t.Errorf("%v: %s", err, out)
 		}
@@ -68,9 +68,15 @@ func TestSameAnswers(t *testing.T) {
 func TestEditThatFitsNoMore(t *testing.T) {
 	t.Parallel()
 	for _, from := range []string{"no such text", "func"} {
-		l := lazy{lazies[0].module, lazies[0].file, []edit{{from, ""}}}
+		l := lazy{lazies[0].module, lazies[0].file, nil, []edit{{from, ""}}}
 		if err := l.copy(filepath.Join(t.TempDir(), "copy")); err == nil || !strings.Contains(err.Error(), strconv.Quote(from)) {
 			t.Errorf("%q: %v", from, err)
+		}
+	}
+	for _, name := range []string{"noSuchName", "defaultClient"} {
+		l := lazy{lazies[1].module, lazies[1].file, []string{name}, nil}
+		if err := l.copy(filepath.Join(t.TempDir(), "copy")); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
