@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -36,26 +35,22 @@ var lazies = []lazy{
 	// 38 regular expressions of paths that need sudo, for Vault's own program: a
 	// sixth of what envctl --version costs.
 	{"github.com/hashicorp/vault/api", "sudo_paths.go", nil, []edit{
-		{"\t\"regexp\"\n", "\t\"regexp\"\n\t\"sync\"\n"},
 		{"var sudoPaths = map[string]*regexp.Regexp{\n", "var sudoPaths = sync.OnceValue(func() map[string]*regexp.Regexp { return map[string]*regexp.Regexp{\n"},
 		{"\n}\n\nfunc SudoPaths()", "\n}})\n\nfunc SudoPaths()"},
 		{"return sudoPaths\n", "return sudoPaths()\n"},
 		{"sudoPaths[path]", "sudoPaths()[path]"},
 		{"range sudoPaths ", "range sudoPaths() "},
 	}},
-	// For errors of a request.
+	// For errors of a request, network interfaces, sizes, numbers with a point or a
+	// colon, passphrases, and answers at a prompt.
 	{"github.com/hashicorp/go-retryablehttp", "client.go", []string{"redirectsErrorRe", "schemeErrorRe", "invalidHeaderErrorRe", "notTrustedErrorRe"}, nil},
-	// For network interfaces, under a reader of durations.
-	{"github.com/hashicorp/go-sockaddr", "ifaddrs.go", []string{"signRE", "whitespaceRE", "ifNameRE", "ipAddrRE"}, []edit{
-		{"\t\"regexp\"\n", "\t\"regexp\"\n\t\"sync\"\n"},
-	}},
-	// For numbers with a point; the module's language has no sync.OnceValue.
-	{"go.yaml.in/yaml/v3", "resolve.go", nil, []edit{
-		{"\t\"regexp\"\n", "\t\"regexp\"\n\t\"sync\"\n"},
-		{"var yamlStyleFloat = regexp", "var (\n\tyamlStyleFloat *regexp.Regexp\n\tcompileFloat sync.Once\n)\n\nfunc compileStyleFloat() { yamlStyleFloat = regexp"},
-		{"[eE][-+]?[0-9]+)?$`)\n", "[eE][-+]?[0-9]+)?$`) }\n"},
-		{"if yamlStyleFloat.", "compileFloat.Do(compileStyleFloat)\n\t\t\tif yamlStyleFloat."},
-	}},
+	{"github.com/hashicorp/go-sockaddr", "ifaddrs.go", []string{"signRE", "whitespaceRE", "ifNameRE", "ipAddrRE"}, nil},
+	{"github.com/hashicorp/go-secure-stdlib/parseutil", "parseutil.go", []string{"validCapacityString"}, nil},
+	{"go.yaml.in/yaml/v3", "resolve.go", []string{"yamlStyleFloat"}, nil},
+	{"go.yaml.in/yaml/v3", "encode.go", []string{"base60float"}, nil},
+	{"filippo.io/age", "scrypt.go", []string{"digitsRe"}, nil},
+	{"github.com/AlecAivazis/survey/v2", "confirm.go", []string{"yesRx", "noRx"}, nil},
+	{"github.com/AlecAivazis/survey/v2", "terminal/cursor.go", []string{"dsrPattern"}, nil},
 	// A pool of errors filled in advance, for tables that are never drawn.
 	{"github.com/olekukonko/errors", "errors.go", nil, []edit{
 		{"\tWarmPool(warmUpSize) // Pre-allocate errors for performance.\n", ""},
@@ -91,15 +86,22 @@ func prepare(folder string) error {
 	if err != nil {
 		return err
 	}
+	copied := map[string]string{}
 	for _, l := range lazies {
-		copied := filepath.Join(folder, folderOf(l.module))
-		if err := l.copy(copied); err != nil {
+		if copied[l.module] == "" {
+			to := filepath.Join(folder, strings.ReplaceAll(l.module, "/", "-"))
+			if err := copyModule(l.module, to); err != nil {
+				return fmt.Errorf("%s: %w", l.module, err)
+			}
+			copied[l.module] = to
+			if !filepath.IsAbs(to) {
+				to = "./" + filepath.ToSlash(to) // from the module's root, and so in the program's build information
+			}
+			mod = fmt.Appendf(mod, "\nreplace %s => %q\n", l.module, to)
+		}
+		if err := l.edit(copied[l.module]); err != nil {
 			return fmt.Errorf("%s: %w", l.module, err)
 		}
-		if !filepath.IsAbs(copied) {
-			copied = "./" + filepath.ToSlash(copied) // from the module's root, and so in the program's build information
-		}
-		mod = fmt.Appendf(mod, "\nreplace %s => %q\n", l.module, copied)
 	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(folder, "go.sum"), sum, 0o644),
@@ -107,34 +109,28 @@ func prepare(folder string) error {
 	)
 }
 
-// folderOf is a name that no two modules share.
-func folderOf(module string) string { return strings.ReplaceAll(path.Clean(module), "/", "-") }
-
-// copy writes the module to folder, edited.
-func (l lazy) copy(folder string) error {
-	source, err := list("-m", "-f", "{{.Dir}}", l.module)
+func copyModule(module, folder string) error {
+	source, err := list("-m", "-f", "{{.Dir}}", module)
 	if err != nil {
 		return err
 	}
 	if err := os.RemoveAll(folder); err != nil {
 		return err
 	}
-	if err := os.CopyFS(folder, os.DirFS(source)); err != nil {
-		return err
-	}
-	file := filepath.Join(folder, l.file)
+	return os.CopyFS(folder, os.DirFS(source))
+}
+
+// edit makes the file in the module's copy lazy.
+func (l lazy) edit(folder string) error {
+	file := filepath.Join(folder, filepath.FromSlash(l.file))
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
 	for _, name := range l.expressions {
-		held := regexp.MustCompile(`\b` + name + `(?: +\*regexp\.Regexp)? = (regexp\.MustCompile\(` + "`[^`]*`" + `\))\n`)
-		used := regexp.MustCompile(`\b` + name + `\.`)
-		if n, m := len(held.FindAll(text, -1)), len(used.FindAll(text, -1)); n != 1 || m == 0 || n+m != len(regexp.MustCompile(`\b`+name+`\b`).FindAll(text, -1)) {
-			return fmt.Errorf("%s does not hold and use %s as it did", l.file, name)
+		if text, err = putOff(text, name); err != nil {
+			return fmt.Errorf("%s: %w", l.file, err)
 		}
-		text = used.ReplaceAll(text, []byte(name+"()."))
-		text = held.ReplaceAll(text, []byte(name+" = sync.OnceValue(func() *regexp.Regexp { return $1 })\n"))
 	}
 	for _, e := range l.edits {
 		if n := bytes.Count(text, []byte(e.from)); n != 1 {
@@ -142,7 +138,25 @@ func (l lazy) copy(folder string) error {
 		}
 		text = bytes.Replace(text, []byte(e.from), []byte(e.to), 1)
 	}
+	if bytes.Contains(text, []byte("sync.")) && !bytes.Contains(text, []byte(`"sync"`)) {
+		text = regexp.MustCompile(`(?m)^package .*\n`).ReplaceAll(text, []byte("$0\nimport \"sync\"\n"))
+	}
 	return os.WriteFile(file, text, 0o644)
+}
+
+// putOff makes the variable name a function of that name, which compiles the
+// expression when it is first called. (Not sync.OnceValue: some of the modules are
+// written in a Go before type parameters.)
+func putOff(text []byte, name string) ([]byte, error) {
+	held := regexp.MustCompile("(?m)^(var |\t)" + name + "(?: +\\*regexp\\.Regexp)? += (regexp\\.MustCompile\\((?:`[^`\n]*`|\"[^\"\n]*\")\\))$")
+	used := regexp.MustCompile(`\b` + name + `\.`)
+	if n, m := len(held.FindAll(text, -1)), len(used.FindAll(text, -1)); n != 1 || m == 0 || n+m != len(regexp.MustCompile(`\b`+name+`\b`).FindAll(text, -1)) {
+		return nil, fmt.Errorf("%s is not held and used as it was", name)
+	}
+	compile := held.FindSubmatch(text)[2]
+	text = fmt.Appendf(text, "\nfunc %s() *regexp.Regexp {\n\t%[1]sOnce.Do(func() { %[1]sHeld = %s })\n\treturn %[1]sHeld\n}\n", name, compile)
+	text = used.ReplaceAll(text, []byte(name+"()."))
+	return held.ReplaceAll(text, []byte("${1}"+name+"Held *regexp.Regexp\n${1}"+name+"Once sync.Once")), nil
 }
 
 // list is what go list says of a module, which it may have to fetch first.
