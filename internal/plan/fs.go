@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Mode says what a file is opened for.
@@ -83,11 +84,12 @@ func (OS) Open(path string, m Mode) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
 		_ = f.Close()
 		return nil, errors.Join(err, &fs.PathError{Op: "open", Path: path, Err: errNotRegular})
 	}
-	if m == New {
+	if m == New && info.Mode().Perm() != 0o600 {
 		if err := f.Chmod(0o600); err != nil { // the umask may have taken even our own rights
 			_ = f.Close()
 			return nil, err
@@ -98,14 +100,16 @@ func (OS) Open(path string, m Mode) (File, error) {
 
 // Names returns the names in dir, sorted.
 func (OS) Names(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	f, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
-		names = append(names, e.Name())
+	if err != nil {
+		return nil, err
 	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	slices.Sort(names)
 	return names, err
 }
 

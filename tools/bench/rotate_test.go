@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"envctl/internal/realtest"
@@ -22,7 +21,8 @@ const (
 )
 
 // rotate: a hundred paths by one rotate --all, against a tight loop of reads and
-// check-and-set writes with the same concurrency.
+// check-and-set writes: one path after the other, as many at a time as envctl, and
+// as many at a time reading back what they wrote.
 func (b *bench) rotate() {
 	server, loop, dir := realtest.Vault(b.t), build(b.t, "./loop"), b.t.TempDir()
 	var file strings.Builder
@@ -38,21 +38,25 @@ func (b *bench) rotate() {
 	args := []string{"rotate", "--all", "--env", "staging", "--parallel", fmt.Sprint(rotatedParallel)}
 	work := fmt.Sprintf("rotate %d paths", rotatedPaths)
 	// 0.7 of the loop's paths a second is at most 1/0.7 of its time.
-	wall := Figure{Work: work, Measure: "wall", Peer: "tight loop, read and write", Goal: 1 / 0.7}
-	same := Figure{Work: work, Measure: "wall", Peer: "loop of the same requests", Goal: 1 / 0.7}
-	theirs := []string{loop, server.Addr, server.RootToken, "secret/data/bench/loop/app", fmt.Sprint(rotatedPaths), fmt.Sprint(rotatedParallel)}
+	single := Figure{Work: work, Measure: "wall", Peer: "tight loop", Goal: 1 / 0.7}
+	wall := Figure{Work: work, Measure: "wall", Peer: "as many at a time, nothing read back", Goal: 1 / 0.7}
+	same := Figure{Work: work, Measure: "wall", Peer: "as many at a time, the same requests", Goal: 1 / 0.7}
+	theirs := func(parallel int, more ...string) Command {
+		args := []string{loop, server.Addr, server.RootToken, "secret/data/bench/loop/app", fmt.Sprint(rotatedPaths), fmt.Sprint(parallel)}
+		return Command{Name: "loop", Args: append(args, more...), Env: b.env()}
+	}
 	stats, err := b.compare(
 		Command{Name: "envctl rotate --all", Args: append([]string{b.envctl}, args...), Dir: dir, Env: b.env("VAULT_ADDR="+server.Addr, "VAULT_TOKEN="+server.RootToken)},
-		Command{Name: "loop", Args: theirs, Env: b.env()},
-		Command{Name: "loop back", Args: append(slices.Clone(theirs), "back"), Env: b.env()},
+		theirs(1), theirs(rotatedParallel), theirs(rotatedParallel, "back"),
 	)
 	if err != nil {
-		b.miss(err, wall, same)
+		b.miss(err, single, wall, same)
 		return
 	}
 	b.figures = append(b.figures,
-		Ratio(work, wall.Measure, wall.Peer, stats[0].Wall, stats[1].Wall, wall.Goal),
-		Ratio(work, same.Measure, same.Peer, stats[0].Wall, stats[2].Wall, same.Goal))
+		Ratio(work, single.Measure, single.Peer, stats[0].Wall, stats[1].Wall, single.Goal),
+		Ratio(work, wall.Measure, wall.Peer, stats[0].Wall, stats[2].Wall, wall.Goal),
+		Ratio(work, same.Measure, same.Peer, stats[0].Wall, stats[3].Wall, same.Goal))
 
 	proxy := b.counter(server.Addr)
 	requests := Figure{Work: work, Measure: "requests", Goal: requestsEach * rotatedPaths, Exact: true}
