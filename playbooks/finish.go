@@ -54,11 +54,15 @@ func (w *World) finishPlan(ctx context.Context, ro rotating) (*plan.Plan, error)
 		return w.finishFernet(ctx, ro)
 	}
 	t, r, store := ro.t, ro.r, ro.store
+	retired := "the old value in " + r.Recipe.Previous + " stops being accepted"
+	if w.overlap(t, r).none() {
+		retired = "the old value in " + r.Recipe.Previous + ", which no template passes on, is removed"
+	}
 	change := Change{
 		Target: t, Playbook: "rotate " + r.Name, Deploy: true, Keys: []string{r.Recipe.Previous}, ReadBack: true,
 		Args:  map[string]string{"name": r.Name, "finish": "true"},
 		Again: "envctl rotate " + r.Name + t.on() + " --finish",
-		Facts: []plan.Fact{{Label: "retire", Text: "the old value in " + r.Recipe.Previous + " stops being accepted"}},
+		Facts: []plan.Fact{{Label: "retire", Text: retired}},
 		Make:  Values(providers.Patch{r.Recipe.Previous: secret.Value{}}),
 		// The plan asked this machine's clock. The version just written carries the
 		// store's own, and nothing is deployed yet.
@@ -72,8 +76,8 @@ func (w *World) finishPlan(ctx context.Context, ro rotating) (*plan.Plan, error)
 		Extend: func(p *plan.Plan, d rollouts) error {
 			ro.proving(p, d, "a token of the current key is accepted there, and one of the retired key no longer", func(before, after providers.Bundle) []bearer {
 				return []bearer{
-					{"new", "the current key", after.Values[r.Recipe.Variable], true, "is accepted"},
-					{"old", "the retired key", before.Values[r.Recipe.Previous], false, "no longer is"},
+					{field: "new", words: "the current key", key: after.Values[r.Recipe.Variable], accepted: true, how: "is accepted"},
+					{field: "old", words: "the retired key", key: before.Values[r.Recipe.Previous], how: "no longer is"},
 				}
 			})
 			return nil

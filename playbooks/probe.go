@@ -87,6 +87,7 @@ type bearer struct {
 	key          secret.Value
 	accepted     bool
 	how          string // what is said when it is as it must be: "is accepted"
+	orElse       string // what is said when it is accepted all the same; "" where that is wrong
 }
 
 // answer is what the probe said to one of them, when it is not what it must be.
@@ -142,7 +143,10 @@ func (p *probing) round(ctx context.Context, all []bearer) (r plan.Receipt, bad 
 		if err == nil {
 			status, err = p.w.Ask(ctx, q)
 		}
-		if err != nil || b.accepted && !p.accepted(status) || !b.accepted && !p.refused(status) {
+		switch {
+		case err == nil && b.orElse != "" && p.accepted(status):
+			b.how = b.orElse
+		case err != nil || b.accepted && !p.accepted(status) || !b.accepted && !p.refused(status):
 			return r, &answer{b, status, err}
 		}
 		r[b.field] = fmt.Sprint(status)
@@ -233,7 +237,7 @@ func (p *probing) beforeStep(current secret.Value, refused string) plan.Step {
 			if err != nil {
 				return nil, err
 			}
-			r, bad := p.ask(ctx, page, []bearer{{"old", "the key in use", current, true, "is accepted"}, random}, patienceBefore, true)
+			r, bad := p.ask(ctx, page, []bearer{{field: "old", words: "the key in use", key: current, accepted: true, how: "is accepted"}, random}, patienceBefore, true)
 			if bad == nil {
 				return r, nil
 			}

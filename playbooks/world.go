@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"envctl/internal/config"
@@ -51,6 +52,9 @@ type World struct {
 	Jobs Jobs
 	// Resolve turns op:// references into values, all in one go.
 	Resolve func(ctx context.Context, refs []string) (map[string]secret.Value, error)
+
+	parsed       sync.Once
+	allTemplates []parsedTemplate
 }
 
 // Jobs runs programs of the project; Check refuses one that could not be started.

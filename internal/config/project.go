@@ -87,6 +87,9 @@ type Component struct {
 	Rotate   Map[Recipe]       `yaml:"rotate" doc:"rotation recipes by name"`
 }
 
+// Runs tells whether a component has processes of its own, as far as the file says.
+func (c Component) Runs() bool { return len(c.Services) > 0 || c.Compose != "" || c.Code != "" }
+
 // NamingConfig is the file's naming section.
 type NamingConfig struct {
 	Underscore string `yaml:"underscore" doc:"what a _ of the project's name becomes in container names" enum:"keep,dash"`

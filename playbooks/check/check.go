@@ -136,7 +136,7 @@ func Run(ctx context.Context, in Input) (*Report, error) {
 	}
 	p := newProject(in)
 	p.parallel(p.components, func(c *component) { c.check(ctx) })
-	p.checkProject()
+	p.checkProject(ctx)
 	var lastShelf *shelf
 	for _, live := range in.Live {
 		if lastShelf, err = p.checkLive(ctx, live); err != nil {

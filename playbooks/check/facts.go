@@ -427,12 +427,17 @@ func (c *component) templateEnv(env string) map[string]string {
 	for _, n := range c.template.Envs {
 		out[n] = placeholder
 	}
+	maps.Copy(out, c.ownEnvs(env))
+	return out
+}
+
+// ownEnvs are the variables that envctl itself tells a template, see ownEnv.
+func (p *project) ownEnvs(env string) map[string]string {
 	suffix := ""
 	if !naming.IsLocal(env) {
 		suffix = naming.Rules{}.Suffix(env, "", "")
 	}
-	out["ENV"], out["ENVIRONMENT"], out["ENV_SUFFIX"], out["PROJECT"] = env, env, suffix, c.Name
-	return out
+	return map[string]string{"ENV": env, "ENVIRONMENT": env, "ENV_SUFFIX": suffix, "PROJECT": p.Name}
 }
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

@@ -60,6 +60,9 @@ func Fixes(in Input, r *Report) (fixes []Fix, notes []string) {
 		case vaultMarker:
 			fix = edit(c.template.File, p.templates[c.config.Template].src)
 			added = c.addTemplate(fix, f)
+		case previousLost:
+			fix = edit(c.template.File, p.templates[c.config.Template].src)
+			added = c.addPrevious(fix, f)
 		default:
 			continue
 		}
@@ -223,35 +226,43 @@ func (c *component) addTemplate(fix *Fix, f Finding) *Fixed {
 	if err != nil {
 		return nil
 	}
-	lines := bytes.SplitAfter(fix.New, []byte("\n"))
+	lines := bytes.Count(fix.New, []byte("\n"))
+	mine := func(in layer.Input) bool { return baseOf(in.Path) == c.name }
 	for i := len(before.Variables) - 1; i >= 0; i-- {
 		v := before.Variables[i]
-		own := slices.ContainsFunc(v.Inputs, func(in layer.Input) bool { return baseOf(in.Path) == c.name })
-		if !own || v.Conditional == layer.ByEnv || v.Line > len(lines) {
+		if !slices.ContainsFunc(v.Inputs, mine) || v.Conditional == layer.ByEnv || v.Line > lines {
 			continue
 		}
-		at := v.Line // after this line
-		text := c.templateLine(f.Variable) + "\n"
-		if bytes.HasSuffix(lines[v.Line-1], []byte("\r\n")) {
-			text = strings.TrimSuffix(text, "\n") + "\r\n"
-		} else if !bytes.HasSuffix(lines[v.Line-1], []byte("\n")) {
-			continue
+		if next := c.inserted(before, fix.New, v.Line, c.templateLine(f.Variable), f.Variable, mine); next != nil {
+			fix.New = next
+			return &Fixed{Rule: f.Rule, Variable: f.Variable, File: fix.File, Line: v.Line + 1}
 		}
-		next := bytes.Join(lines[:at], nil)
-		next = append(append(slices.Clone(next), text...), bytes.Join(lines[at:], nil)...)
-		after, err := layer.ParseTemplate(fix.File, next)
-		if err != nil || !c.onlyAdds(before, after, f.Variable) {
-			continue
-		}
-		fix.New = next
-		return &Fixed{Rule: f.Rule, Variable: f.Variable, File: fix.File, Line: at + 1}
 	}
 	return nil
 }
 
+// inserted returns a template with one more line, which renders a variable from a key
+// of its name of own's path; nil where it would say something else beside.
+func (c *component) inserted(before *layer.Template, src []byte, below int, line, name string, own func(layer.Input) bool) []byte {
+	lines := bytes.SplitAfter(src, []byte("\n"))
+	if !bytes.HasSuffix(lines[below-1], []byte("\n")) {
+		return nil
+	}
+	eol := "\n"
+	if bytes.HasSuffix(lines[below-1], []byte("\r\n")) {
+		eol = "\r\n"
+	}
+	next := slices.Concat(bytes.Join(lines[:below], nil), []byte(line+eol), bytes.Join(lines[below:], nil))
+	after, err := layer.ParseTemplate(before.File, next)
+	if err != nil || !c.onlyAdds(before, after, name, own) {
+		return nil
+	}
+	return next
+}
+
 // onlyAdds tells whether a template says all it said, and one variable more,
-// read from the component's own path in every environment.
-func (c *component) onlyAdds(before, after *layer.Template, name string) bool {
+// read from own's path in every environment.
+func (c *component) onlyAdds(before, after *layer.Template, name string, own func(layer.Input) bool) bool {
 	if len(after.Variables) != len(before.Variables)+1 || len(after.Problems) != len(before.Problems) || len(after.Duplicates()) != len(before.Duplicates()) {
 		return false
 	}
@@ -259,7 +270,7 @@ func (c *component) onlyAdds(before, after *layer.Template, name string) bool {
 	fresh := false
 	for _, v := range after.Variables {
 		if v.Name == name && !fresh && (j >= len(before.Variables) || before.Variables[j].Name != name) {
-			fresh = len(v.Inputs) == 1 && v.Inputs[0].Key == name && baseOf(v.Inputs[0].Path) == c.name && v.Conditional != layer.ByEnv
+			fresh = len(v.Inputs) == 1 && v.Inputs[0].Key == name && own(v.Inputs[0]) && v.Conditional != layer.ByEnv
 			if !fresh || !c.guardedByItself(after, v) {
 				return false
 			}

@@ -23,8 +23,9 @@ import (
 )
 
 // checkProject applies the rules that are about the project as a whole.
-func (p *project) checkProject() {
+func (p *project) checkProject(ctx context.Context) {
 	p.checkPublic()
+	p.checkPrevious(ctx)
 	p.checkTracked()
 }
 

@@ -83,7 +83,9 @@ func (c *component) templateNotInCode() {
 		}
 		seen[v.Name] = true
 		fix := fmt.Sprintf("add to %s: %s: str, or remove the line from the template", c.code.File, strings.ToLower(v.Name))
-		if near := nearestField(c.code, v.Name); near != "" {
+		if c.keeps(v.Name) {
+			fix = c.previousField(v.Name) + ", and accept it beside the current one"
+		} else if near := nearestField(c.code, v.Name); near != "" {
 			fix = fmt.Sprintf("rename it to %s, or add to %s: %s: str", near, c.code.File, strings.ToLower(v.Name))
 		}
 		c.add(Finding{

@@ -37,6 +37,7 @@ const (
 	policyLookup       = "policy-no-lookup-self"
 	policyMissing      = "policy-missing-path"
 	policyWrite        = "policy-write"
+	previousLost       = "previous-not-rendered"
 	publicNotBaked     = "public-not-baked"
 	publishedDefault   = "published-default"
 	readersDisagree    = "readers-disagree"
@@ -68,6 +69,7 @@ func Rules() []Rule {
 		{policyMissing, Error, false, "the policy lacks a path that the template reads"},
 		{policyLookup, Warning, false, "the policy does not grant auth/token/lookup-self, which health checks ask"},
 		{policyWrite, Error, false, "the policy of a service can write"},
+		{previousLost, Error, false, "no template renders the variable that a rotation keeps the old value in: every session ends"},
 		{publicNotBaked, Error, false, "a NEXT_PUBLIC_ variable is no ARG and ENV of the Dockerfile's build stage, or not in the bundle (--bundle)"},
 		{publishedDefault, Error, false, "a published value protects an environment that is not local"},
 		{readersDisagree, Warning, false, "the readers of a .env file read different values"},
