@@ -20,6 +20,7 @@ import (
 
 	"envctl/internal/fault"
 	"envctl/internal/harden"
+	"envctl/internal/plan"
 	"envctl/internal/ui"
 	"envctl/playbooks"
 )
@@ -40,6 +41,7 @@ type Process struct {
 	// acts, so that help and completion start no signal handling. Nil: not.
 	Listen func()
 	Force  <-chan struct{} // closed by a second interrupt
+	Disk   plan.FS         // of the journals; nil: the machine's
 }
 
 // app is one run: the process, its screen, and what was opened so far.

@@ -54,7 +54,7 @@ type verifiedDocument struct {
 func (a *app) engine(w *playbooks.World) *plan.Engine {
 	return &plan.Engine{
 		Dir: w.Dirs.State, Root: w.Project.Root, File: unusual(w.Project.File), Version: a.Version, Now: a.Now, Rand: a.Rand, Observer: a.observe,
-		Force: a.Force, Who: a.author(),
+		Force: a.Force, FS: a.Disk, Who: a.author(),
 	}
 }
 

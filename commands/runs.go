@@ -134,7 +134,7 @@ func waiting(e *plan.Engine, p *plan.Plan) []plan.Fact {
 
 // journal is the engine as far as it needs no project.
 func (a *app) journal() *plan.Engine {
-	return &plan.Engine{Dir: a.dirs().State, Version: a.Version, Now: a.Now, Rand: a.Rand, Observer: a.observe, Force: a.Force}
+	return &plan.Engine{Dir: a.dirs().State, Version: a.Version, Now: a.Now, Rand: a.Rand, Observer: a.observe, Force: a.Force, FS: a.Disk}
 }
 
 func (a *app) resumeCommand() *cli.Command {
