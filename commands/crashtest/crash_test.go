@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"envctl/internal/realtest"
 )
@@ -117,11 +118,17 @@ type place struct {
 	at   int
 	tr   trouble
 	verb string
+	die2 *death // of the verb, which is then gone again; nil: it lives
+	mend func() // what the strike broke
 }
 
 func (c place) String() string {
 	if c.die != nil {
-		return fmt.Sprintf("killed %s of the journal, then %s", c.die, c.verb)
+		said := fmt.Sprintf("killed %s of the journal, then %s", c.die, c.verb)
+		if c.die2 != nil {
+			said += fmt.Sprintf(" killed %s of its own", c.die2)
+		}
+		return said
 	}
 	return fmt.Sprintf("%s call %d to the %s, then %s", c.tr.name, c.at, c.way, c.verb)
 }
@@ -148,6 +155,9 @@ func (p play) in(w *world, c place) (reached bool, err error) {
 	if c.way != "" {
 		if _, struck = w.to(c.way).mended(); struck == "" {
 			return false, ok(code, said)
+		}
+		if c.mend != nil {
+			c.mend()
 		}
 	} else if reached = code == 137; !reached {
 		return false, ok(code, said)
@@ -178,22 +188,28 @@ func (p play) in(w *world, c place) (reached bool, err error) {
 	state := "undone"
 	if len(new) > 0 {
 		var more string
-		state, more, err = w.settle(p.environment, new[0], c.verb)
+		state, more, err = w.settle(p.environment, new[0], c.verb, c.die2)
 		said += more
 		if err != nil {
 			return wrong("%v", err)
 		}
 	}
+	is := p.undone
+	if state == "done" {
+		is = p.done
+	}
 	now, err := w.facts(p.environment)
+	for range 100 { // an engine that is back starts its containers in its own time
+		if err != nil || c.mend == nil || is(before, now) == nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+		now, err = w.facts(p.environment)
+	}
 	if err != nil {
 		return true, err
 	}
-	if state == "done" {
-		err = p.done(before, now)
-	} else {
-		err = p.undone(before, now)
-	}
-	if err != nil {
+	if err := is(before, now); err != nil {
 		return wrong("run %v is %s: %v", new, state, err)
 	}
 	if code, status := w.run(nil, "status", "--env", p.environment); now.values != nil && (code == 0) != (now.whole() == nil) {
@@ -251,16 +267,18 @@ func (p play) ready(w *world) error {
 }
 
 // settle ends a run by a verb, or by the one that is left, and says how it ended.
-func (w *world) settle(environment string, r record, verb string) (state, all string, err error) {
+func (w *world) settle(environment string, r record, verb string, die *death) (state, all string, err error) {
 	if r.State == "undone" || r.State == "done" && verb == "resume" {
 		return r.State, "", nil
 	}
-	for range 3 {
-		code, said := w.run(nil, verb, r.ID, "--yes")
+	for range 4 {
+		code, said := w.run(die, verb, r.ID, "--yes")
+		die = nil
 		if all += said; code == 0 {
 			break
 		}
 		switch {
+		case code == 137:
 		case code == 2 && verb == "resume" && strings.Contains(said, "on its way back"):
 			verb = "undo"
 		case code == 2 && verb == "undo" && strings.Contains(said, "cannot be undone"):
@@ -290,25 +308,26 @@ func (w *world) to(way string) *way {
 	return w.store
 }
 
-// places are those where the play breaks: with -every all, both ways; else a few,
-// other ones for each play.
-func (p play) places(w *world, seed int) (all []place, err error) {
+// places are those where the play can break; toEngine is how many calls go there.
+func (p play) places(w *world) (all []place, toEngine int, err error) {
 	if err := p.ready(w); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	w.store.breaks(0, false, nil)
 	w.engine.breaks(0, false, nil)
 	writes, err := w.writes(p.args...)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	calls := map[string]int{}
 	calls["store"], _ = w.store.mended()
 	calls["engine"], _ = w.engine.mended()
 	w.t.Logf("%d writes, calls: %v", writes, calls)
+	wheres := []string{"before", "torn", "after"}
 	for n := range writes {
-		for _, where := range []string{"before", "torn", "after"} {
-			all = append(all, place{die: &death{n: n + 1, where: where}})
+		for i, where := range wheres {
+			die := &death{n: n + 1, where: where}
+			all = append(all, place{die: die}, place{die: die, die2: &death{n: 1 + (n*5+i)%6, where: wheres[(n+i)%3]}})
 		}
 	}
 	for _, way := range []string{"store", "engine"} {
@@ -318,7 +337,12 @@ func (p play) places(w *world, seed int) (all []place, err error) {
 			}
 		}
 	}
-	var both []place
+	return all, calls["engine"], nil
+}
+
+// some are, with -every, all places both ways; else a few one way, other ones for
+// each play.
+func some(all []place, seed int) (both []place) {
 	for i, c := range all {
 		verbs := []string{"resume", "undo"}
 		if !*every {
@@ -331,11 +355,11 @@ func (p play) places(w *world, seed int) (all []place, err error) {
 			both = append(both, c)
 		}
 	}
-	return both, nil
+	return both
 }
 
 // fewer is how many places there are for one that a usual test breaks.
-const fewer = 97
+const fewer = 131
 
 // Each playbook that deploys, broken everywhere.
 func TestEveryCrashWithContainers(t *testing.T) {
@@ -348,10 +372,11 @@ func TestEveryCrashWithContainers(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, server, engine, name(i))
-			cases, err := p.places(w, i*31)
+			all, _, err := p.places(w)
 			if err != nil {
 				t.Fatal(err)
 			}
+			cases := some(all, i*31)
 			broken := 0
 			for _, c := range cases {
 				reached, err := p.in(w, c)
@@ -368,6 +393,44 @@ func TestEveryCrashWithContainers(t *testing.T) {
 			total += broken
 			t.Logf("%d of %d places reached", broken, len(cases))
 		})
+	}
+}
+
+// The engine is killed in the middle of a deployment, at one of its calls. Once it is
+// back, the run is finished or taken back.
+func TestKilledEngine(t *testing.T) {
+	t.Parallel()
+	engine := realtest.StartDockerd(t)
+	w := newWorld(t, realtest.Vault(t), engine, name(9))
+	killed := trouble{"engine killed at", func(way *way, rw http.ResponseWriter, r *http.Request, pass http.Handler) {
+		engine.Kill(t)
+		cut(way, rw, r, pass)
+	}, true}
+	for _, p := range plays() {
+		if p.name != "rotate" && (!*every || p.name != "deploy" && p.name != "env create") {
+			continue
+		}
+		_, calls, err := p.places(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reached := 0
+		for at := 1; at <= calls; at++ {
+			for i, verb := range []string{"resume", "undo"} {
+				if !*every && at != calls*(1+i)/3 {
+					continue
+				}
+				c := place{way: "engine", at: at, tr: killed, verb: verb, mend: func() { engine.Restart(t) }}
+				there, err := p.in(w, c)
+				if err != nil {
+					t.Fatalf("%s: %s: %v", p.name, c, err)
+				}
+				if there {
+					reached++
+				}
+			}
+		}
+		t.Logf("%s: killed at %d of %d calls", p.name, reached, calls)
 	}
 }
 
