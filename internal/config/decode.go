@@ -115,7 +115,7 @@ func decode(file string, data []byte, out any) (lines, error) {
 	var doc yaml.Node
 	dec := yaml.NewDecoder(strings.NewReader(string(data)))
 	if err := dec.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fault.Newf(fault.Invalid, file, "", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, unparsable(file, data, err)
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {

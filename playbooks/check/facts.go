@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -181,27 +180,13 @@ func newProject(in Input) *project {
 	return p
 }
 
-var errUnmerged = errors.New("the two sides of a git merge stand in it")
-
 // unmerged is Invalid, with its line, for a file that git left in conflict: a
 // template would render the marks, and one of the sides is not meant.
 func unmerged(rel string, src []byte) error {
-	at := 0
-	if mark := []byte("<<<<<<< "); !bytes.HasPrefix(src, mark) {
-		if at = 1 + bytes.Index(src, append([]byte("\n"), mark...)); at == 0 {
-			return nil
-		}
+	if line := config.Unmerged(src); line > 0 {
+		return fault.Wrap(config.ErrUnmerged, fault.Invalid, fmt.Sprintf("read %s:%d", rel, line), config.UnmergedHint(rel))
 	}
-	rest := src[at:]
-	for _, mark := range []string{"\n=======", "\n>>>>>>> "} {
-		i := bytes.Index(rest, []byte(mark))
-		if i < 0 {
-			return nil
-		}
-		rest = rest[i:]
-	}
-	return fault.Wrap(errUnmerged, fault.Invalid, fmt.Sprintf("read %s:%d", rel, 1+bytes.Count(src[:at], []byte("\n"))),
-		"keep what is meant of the lines from <<<<<<< to >>>>>>>, then git add "+rel)
+	return nil
 }
 
 // cleaned returns a component whose layers have the names that the files are
@@ -365,8 +350,8 @@ func unreadableFile[T any](c *component, key string, f *file[T], entry ...string
 		at.Line = max(1, lineOf(e.Op))
 	}
 	switch {
-	case errors.Is(f.err, errUnmerged):
-		at.Message = errUnmerged.Error()
+	case errors.Is(f.err, config.ErrUnmerged):
+		at.Message = config.ErrUnmerged.Error()
 	case f.unread:
 		at.File, at.Line, at.Column = named.File, named.Line, named.Column
 		at.Message = fmt.Sprintf("%s: %s", f.rel, at.Message)
