@@ -52,17 +52,16 @@ func editQuote(key, v string) (string, bool) {
 	return "", false
 }
 
-// ReadEdited reads what an editor left. Nothing is expanded: a $ is a $. A line
-// that is no assignment, or a key that stands twice, is Invalid with its line.
+// ReadEdited reads what an editor left. Nothing is expanded: a $ is a $. Lines
+// that are no assignment, or a key that stands twice, is Invalid with its line.
 func ReadEdited(file string, src []byte) ([]Item, error) {
 	f, err := dotenv.Parse(file, src)
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range f.Problems {
-		if p.Kind != dotenv.Expands && p.Kind != dotenv.Inherits {
-			return nil, invalid(file, p.Line, "write KEY=value, in quotes where the value has blanks, # or line ends", "%s", p.Message)
-		}
+	const assign = "write KEY=value, in quotes where the value has blanks, # or line ends"
+	if err := unread(file, unmeant(f.Problems), assign, assign); err != nil {
+		return nil, err
 	}
 	if d := f.Duplicates(); len(d) > 0 {
 		return nil, invalid(file, d[0].Line, "keep one of them", "%s stands twice", d[0].Key)

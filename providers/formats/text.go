@@ -17,10 +17,8 @@ func readDotenv(file string, src []byte) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range f.Problems {
-		if p.Kind != dotenv.Expands && p.Kind != dotenv.Inherits {
-			return nil, invalid(file, p.Line, "correct the line", "%s", p.Message)
-		}
+	if err := unread(file, unmeant(f.Problems), "correct the line", "correct the lines"); err != nil {
+		return nil, err
 	}
 	items := make([]Item, 0, len(f.Entries))
 	for _, e := range f.Entries {
@@ -39,6 +37,11 @@ func readDotenv(file string, src []byte) ([]Item, error) {
 	return items, nil
 }
 
+// unmeant are the problems of lines that are no assignment as it stands there.
+func unmeant(all []dotenv.Problem) []dotenv.Problem {
+	return slices.DeleteFunc(slices.Clone(all), func(p dotenv.Problem) bool { return p.Kind == dotenv.Expands || p.Kind == dotenv.Inherits })
+}
+
 // readShell reads a file as a shell that sources it, running nothing.
 func readShell(file string, src []byte) ([]Item, error) {
 	r, err := dotenv.ReadAs(dotenv.Sh, file, src, nil)
@@ -55,10 +58,12 @@ func readShell(file string, src []byte) ([]Item, error) {
 		}
 		items = append(items, i)
 	}
-	for _, p := range r.Problems {
-		if !slices.ContainsFunc(items, func(i Item) bool { return i.Key == p.Key && i.Line == p.Line }) {
-			return nil, invalid(file, p.Line, "keep assignments alone in the file, or import what a shell makes of it", "%s", p.Message)
-		}
+	others := slices.DeleteFunc(slices.Clone(r.Problems), func(p dotenv.Problem) bool {
+		return slices.ContainsFunc(items, func(i Item) bool { return i.Key == p.Key && i.Line == p.Line })
+	})
+	const alone = "keep assignments alone in the file, or import what a shell makes of it"
+	if err := unread(file, others, alone, alone); err != nil {
+		return nil, err
 	}
 	return items, nil
 }
