@@ -133,10 +133,14 @@ func (w *world) facts(environment string) (f facts, err error) {
 		}
 	}
 	f.version, f.values = doc.Data.Metadata.Version, doc.Data.Data
-	filter := "label=envctl.project=" + w.project
-	ids := w.docker.Run(w.t, "ps", "--all", "--quiet", "--filter", filter, "--filter", "label=envctl.environment="+environment)
-	for _, id := range strings.Fields(ids) {
-		environ, err := os.ReadFile("/proc/" + w.docker.Run(w.t, "inspect", "--format", "{{.State.Pid}}", id) + "/environ")
+	ids, err := w.ask("ps", "--all", "--quiet", "--filter", "label=envctl.project="+w.project, "--filter", "label=envctl.environment="+environment)
+	if err != nil || ids == "" {
+		return f, err
+	}
+	// One that has gone since is an error, and the others are answered all the same.
+	pids, _ := w.ask(append([]string{"inspect", "--format", "{{.State.Pid}}"}, strings.Fields(ids)...)...)
+	for _, pid := range strings.Fields(pids) {
+		environ, err := os.ReadFile("/proc/" + pid + "/environ")
 		if err != nil { // it does not run
 			f.running = append(f.running, nil)
 			continue
@@ -150,6 +154,14 @@ func (w *world) facts(environment string) (f facts, err error) {
 		f.running = append(f.running, has)
 	}
 	return f, nil
+}
+
+// ask asks the engine past the way that breaks.
+func (w *world) ask(args ...string) (string, error) {
+	cmd := exec.Command(realtest.Tool(w.t, "docker"), args...)
+	cmd.Env = append(w.docker.Env(), "PATH="+os.Getenv("PATH"), "HOME="+w.dir)
+	out, err := cmd.Output()
+	return string(out), err
 }
 
 // variables are all that the application knows.
