@@ -171,7 +171,7 @@ func (a *app) flagValues(flag string) []candidate {
 // arguments completes the arguments of a command.
 func (a *app) arguments(command string, have []string, flags map[string]string) []candidate {
 	switch command {
-	case "set":
+	case "set", "vars":
 		return without(a.variables(flags), have)
 	case "get", "history", "restore", "trace", "unset":
 		if len(have) == 0 {

@@ -16,22 +16,25 @@ import (
 
 func (a *app) varsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "vars", Usage: "List every variable: what declares it, where its value is from", Category: "questions",
+		Name: "vars", Usage: "List every variable: what declares it, where its value is from", ArgsUsage: "[KEY…]", Category: "questions",
 		Description: "Read from the declared layers alone; --live asks the stores which of the keys they hold. --format md is the\n" +
-			"reference page of the project; --check FILE exits with 1 when the page is stale, or when a name is no variable's.",
+			"reference page of the project; --check FILE exits with 1 when the page is stale, or when a name is no variable's.\n" +
+			"With KEY only those are listed; a * stands for any part of a name, as in 'SMTP_*'.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "check", Usage: "compare with the page in `FILE` instead of printing one"},
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT`: table, md or json", Value: "table"},
 			&cli.BoolFlag{Name: "live", Usage: "ask the stores: a column per environment"},
 		},
-		Action: a.asking(0, 0, func(ctx context.Context, c *cli.Context) error {
-			return a.vars(ctx, c.String("format"), c.String("check"), c.Bool("live"))
+		Action: a.asking(0, -1, func(ctx context.Context, c *cli.Context) error {
+			return a.vars(ctx, c.Args().Slice(), c.String("format"), c.String("check"), c.Bool("live"))
 		}),
 	}
 }
 
-func (a *app) vars(ctx context.Context, format, page string, live bool) error {
+func (a *app) vars(ctx context.Context, names []string, format, page string, live bool) error {
 	switch {
+	case len(names) > 0 && (page != "" || format == "md"):
+		return fault.New(fault.Usage, "vars", "a page has every variable", "leave the names out")
 	case format != "table" && format != "md" && format != "json":
 		return fault.Newf(fault.Usage, "vars", "use --format table, md or json", "no format %q", format)
 	case live && (page != "" || format == "md"):
@@ -54,6 +57,9 @@ func (a *app) vars(ctx context.Context, format, page string, live bool) error {
 	}
 	if page != "" {
 		return a.checkPage(page, t)
+	}
+	if err := t.Only(names); err != nil {
+		return err
 	}
 	switch {
 	case format == "json" || a.ui.JSON:

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -76,6 +77,36 @@ type VarInput struct {
 	Path  string `json:"path"`
 	Key   string `json:"key"`
 	State string `json:"state,omitempty"` // with --live
+}
+
+// Only leaves in the table what names mean, in any of which a * stands for any part;
+// none: all. NotFound for a name that is no variable's.
+func (t *VarTable) Only(names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	is := func(pattern, name string) bool {
+		ok, err := path.Match(strings.ToUpper(pattern), strings.ToUpper(name))
+		return ok && err == nil
+	}
+	for _, n := range names {
+		if slices.ContainsFunc(t.Variables, func(v Variable) bool { return is(n, v.Name) }) {
+			continue
+		}
+		known := make([]string, 0, len(t.Variables))
+		for _, v := range t.Variables {
+			known = append(known, v.Name)
+		}
+		hint := "run envctl vars"
+		if near := naming.Nearest(n, known); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		return fault.New(fault.NotFound, "vars "+n, "no variable has that name", hint)
+	}
+	t.Variables = slices.DeleteFunc(t.Variables, func(v Variable) bool {
+		return !slices.ContainsFunc(names, func(n string) bool { return is(n, v.Name) })
+	})
+	return nil
 }
 
 // VarFinding is a name that is no variable's, or a layer that cannot be read.
