@@ -24,6 +24,7 @@ type Hop struct {
 	Line      int
 	Variable  string // what the template makes of the key
 	Executes  bool   // a shell would run a part of it
+	Changes   bool   // the variable gets another value, by envctl's own reading
 	Message   string
 	Instead   string // what to do about it
 }
@@ -102,14 +103,14 @@ func (w *World) hop(ctx context.Context, c config.Entry[config.Component], tmpl 
 		if p.Rule != layer.RuleUnsafeShell || slices.Contains(before.Problems, p) {
 			continue
 		}
-		if h := (&Hop{Component: c.Key, File: tmpl.File, Line: p.Line, Variable: p.Variable, Executes: p.Executes, Message: p.Message}); found == nil || h.Executes && !found.Executes {
+		if h := (&Hop{Component: c.Key, File: tmpl.File, Line: p.Line, Variable: p.Variable, Executes: p.Executes, Changes: p.Changes, Message: p.Message}); found == nil || h.Executes && !found.Executes {
 			found = h
 		}
 	}
 	for _, v := range after.Variables {
 		lost := v.Value.Len() == 0 && slices.ContainsFunc(before.Variables, func(b layer.RenderedVariable) bool { return b.Name == v.Name && b.Value.Len() > 0 })
 		if lost && found == nil {
-			found = &Hop{Component: c.Key, File: tmpl.File, Line: v.Line, Variable: v.Name, Message: "the shell reads nothing of it"}
+			found = &Hop{Component: c.Key, File: tmpl.File, Line: v.Line, Variable: v.Name, Changes: true, Message: "the shell reads nothing of it"}
 		}
 	}
 	if found != nil {
@@ -150,7 +151,8 @@ func (w *World) pretend(ctx context.Context, tmpl *layer.Template, t Target, key
 }
 
 // transports asks TransportProblem of every value of a patch: warnings for the
-// plan, and Refused for a value that a shell would run.
+// plan, and Refused for a value that a shell would run, or that a deployment
+// would certainly hand on as another one.
 func (w *World) transports(ctx context.Context, t Target, patch providers.Patch) ([]plan.Fact, error) {
 	var warnings []plan.Fact
 	for _, k := range sortedKeys(patch) {
@@ -164,6 +166,10 @@ func (w *World) transports(ctx context.Context, t Target, patch providers.Patch)
 		if h.Executes {
 			return nil, fault.Newf(fault.Refused, "write "+k, fmt.Sprintf("%s in %s:%d, or choose a value of letters, digits, - and _ (--generate token)", safeQuoting, h.File, h.Line),
 				"a shell that sources what %s:%d writes would run a part of the value: %s", h.File, h.Line, h.Message)
+		}
+		if h.Changes && t.Environment.Deploy.Kind != config.DeployNone {
+			return nil, fault.Newf(fault.Refused, "write "+k, fmt.Sprintf("%s in %s:%d, or choose a value of letters, digits, - and _ (--generate token)", safeQuoting, h.File, h.Line),
+				"the services would get another value than this one from %s:%d: %s", h.File, h.Line, h.Message)
 		}
 		what := "changes on its way"
 		if h.File == "" {

@@ -144,6 +144,29 @@ func TestTransportReaches(t *testing.T) {
 	if warnings, err := w.transports(t.Context(), app, providers.Patch{"K": secret.New("a$b"), "FREE": secret.New("$")}); err != nil || len(warnings) != 1 {
 		t.Errorf("%v %v", warnings, err)
 	}
+	// A deployment hands on what it reads: certainly another value.
+	app.Environment.Deploy.Kind = config.DeployCompose
+	if _, err := w.transports(t.Context(), app, providers.Patch{"K": secret.New("a$b")}); !fault.Is(err, fault.Refused) || strings.Contains(err.Error(), "a$b") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Where envctl's own reading keeps a value that a shell's would not, a deployment
+// brings it as it is: worth a warning, no refusal.
+func TestTransportThatOnlyAShellChanges(t *testing.T) {
+	t.Parallel()
+	w := layersWorld(t, map[string]string{"t.ctmpl": open + "K={{ .Data.data.K }}\n" + end})
+	env, err := w.Project.Environment("staging")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.Deploy.Kind = config.DeployCompose
+	app := Target{Environment: env, Component: "app"}
+	for value, kind := range map[string]fault.Kind{"a #b": fault.Refused, "it's \"q\" \\ end": -1, "=a=": -1} {
+		if _, err := w.transports(t.Context(), app, providers.Patch{"K": secret.New(value)}); (err == nil) != (kind < 0) || err != nil && fault.KindOf(err) != kind {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
 }
 
 // Dokploy keeps a text, and some values have no way into it: said before they are

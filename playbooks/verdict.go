@@ -37,7 +37,22 @@ func (tr *tracing) verdict(t *Trace) TraceVerdict {
 	if v, done := tr.toldVerdict(t, want); done {
 		return v
 	}
-	return tr.halfway(tr.runningVerdict(t, want))
+	return tr.altered(tr.halfway(tr.runningVerdict(t, want)))
+}
+
+// altered tells of a value that arrives as the template makes it, and not as the
+// store has it: the processes are up to date, and hold something else.
+func (tr *tracing) altered(v TraceVerdict) TraceVerdict {
+	if v.Status != "consistent" || tr.t.Environment.Deploy.Kind == config.DeployNone {
+		return v
+	}
+	for _, p := range tr.rendered.Problems {
+		if p.Variable == tr.variable && p.Changes {
+			where := place(tr.comp.Template, p.Line)
+			v.Status, v.Because, v.Fix = "drift", "what runs holds what "+where+" makes of the value, which is not the store's: "+p.Message, safeQuoting+" in "+where
+		}
+	}
+	return v
 }
 
 // expected is what the running processes should hold.

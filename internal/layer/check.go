@@ -236,10 +236,16 @@ func (c *checker) unchanged() {
 			want, known := c.expected(parts)
 			return !known || v.Value.Reveal() == want || c.carriage && v.Value.Reveal() == want+"\r"
 		})
-		if !matches && !slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Variable == v.Name && p.Line == v.Line }) {
+		if matches {
+			continue
+		}
+		at := slices.IndexFunc(c.problems, func(p Problem) bool { return p.Variable == v.Name && p.Line == v.Line })
+		if at < 0 {
+			at = len(c.problems)
 			c.problem(RuleUnsafeShell, v.Name, v.Line, "the reader gets another value than the store holds: its quoting (%s) does not suit the reader",
 				strings.Join(append([]string{"as written"}, tv.Quotings...), ", "))
 		}
+		c.problems[at].Changes = true
 	}
 }
 

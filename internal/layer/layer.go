@@ -25,6 +25,7 @@ type Problem struct {
 	Line, Column int    // in the layer file, from 1; 0 when unknown
 	Message      string
 	Executes     bool   // a shell that reads the text would run a part of it
+	Changes      bool   // the text's reader gets another value than the store holds
 	Fix          string // "" where the rule's own says it
 }
 
