@@ -45,3 +45,48 @@ func TestACutOffCreationIsResumed(t *testing.T) {
 		}
 	}
 }
+
+// A second rotation on top of one that stopped after its write would push the value
+// that most processes still hold out of the overlap.
+func TestNoRotationOnTopOfOneThatStopped(t *testing.T) {
+	t.Parallel()
+	stopped := func(step string, effect bool) (*plan.Engine, string) {
+		e := &plan.Engine{Dir: t.TempDir(), Now: time.Now, Rand: rand.Reader}
+		ctx, cancel := context.WithCancel(t.Context())
+		steps := []plan.Step{{
+			ID: step, Risk: plan.Writes,
+			Do: func(_ context.Context, page *plan.Page) (plan.Receipt, error) {
+				cancel()
+				return nil, page.Intend(nil)
+			},
+			Undo: func(context.Context, plan.Receipt) error { return nil },
+		}, {ID: "more", Do: func(context.Context, *plan.Page) (plan.Receipt, error) { return nil, nil }}}
+		if !effect {
+			steps[1].ID = "write"
+		}
+		res, err := e.Run(ctx, &plan.Plan{Playbook: "rotate jwt", Project: "ledger", Environment: "qa", Component: "app", Steps: steps})
+		if !fault.Is(err, fault.Partial) {
+			t.Fatal(err)
+		}
+		return e, res.Record.ID
+	}
+	e, id := stopped("write", true)
+	for _, c := range []struct {
+		playbook, environment, component string
+		refused                          bool
+	}{
+		{"rotate jwt", "qa", "app", true},
+		{"rotate fernet", "qa", "app", false},
+		{"rotate jwt", "staging", "app", false},
+		{"rotate jwt", "qa", "other", false},
+		{"set", "qa", "app", false},
+	} {
+		err := unlessHalfRotated(e, &plan.Plan{Playbook: c.playbook, Project: "ledger", Environment: c.environment, Component: c.component})
+		if (err != nil) != c.refused || c.refused && (!fault.Is(err, fault.Refused) || !strings.HasPrefix(fault.HintOf(err), "envctl resume "+id)) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if e, _ = stopped("before", false); unlessHalfRotated(e, &plan.Plan{Playbook: "rotate jwt", Project: "ledger", Environment: "qa", Component: "app"}) != nil {
+		t.Error("refused although nothing was written")
+	}
+}

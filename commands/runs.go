@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -130,6 +132,24 @@ func waiting(e *plan.Engine, p *plan.Plan) []plan.Fact {
 		facts = append(facts, plan.Fact{Label: playbooks.WarningFact, Text: fmt.Sprintf("run %s (%s) of %s is %s: %s", r.ID, r.Playbook, r.Environment, r.State, r.Next())})
 	}
 	return facts
+}
+
+// unlessHalfRotated refuses to rotate on top of the same rotation that stopped after
+// its write began: what most processes hold would be pushed out of the overlap by a
+// key that hardly any process ever had.
+func unlessHalfRotated(e *plan.Engine, p *plan.Plan) error {
+	if !strings.HasPrefix(p.Playbook, "rotate ") {
+		return nil
+	}
+	wrote := func(s plan.StepRecord) bool {
+		return strings.HasPrefix(s.ID, "write") && s.State != plan.StepPending && s.State != plan.StepUndone
+	}
+	for _, r := range e.Stopped(p) {
+		if r.Playbook == p.Playbook && r.Component == p.Component && slices.ContainsFunc(r.Steps, wrote) {
+			return fault.Newf(fault.Refused, p.Playbook, r.Next(), "run %s of it is %s, and another on top would end the value that still counts", r.ID, r.State)
+		}
+	}
+	return nil
 }
 
 // journal is the engine as far as it needs no project.

@@ -188,6 +188,7 @@ type filling struct {
 	keys    []string
 	make    func(providers.Bundle) (providers.Patch, error)
 	given   []string // keys whose values are kept nowhere but here
+	ignored []string // keys that were given, and are generated all the same
 	missing []string
 	facts   []plan.Fact
 }
@@ -278,7 +279,7 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 			generators[n.Key] = g
 			note("generated", n.Key)
 			if isGiven {
-				note("ignored, generated instead", n.Key)
+				f.ignored = append(f.ignored, n.Key)
 			}
 		case n.Spare && !n.Secret && !isGiven && !canCopy:
 			note("left to its default", n.Key)
@@ -333,6 +334,9 @@ func (w *World) fill(ctx context.Context, store providers.Reader, t Target, c Cr
 	path := w.Path(t).String()
 	for _, label := range sortedKeys(how) {
 		f.facts = append(f.facts, plan.Fact{Label: label, Text: path + "  " + list(how[label])})
+	}
+	for _, k := range f.ignored {
+		f.facts = append(f.facts, plan.Fact{Label: WarningFact, Text: "the value given for " + k + " is not used, a new one is generated; to give it: envctl set " + k + " --stdin" + t.on()})
 	}
 	f.make = func(now providers.Bundle) (providers.Patch, error) {
 		if err := c.lost(t, now); err != nil {
