@@ -359,6 +359,9 @@ func (d *Deployer) halfway(ctx context.Context, r providers.Release, s rolling, 
 	if ctx.Err() != nil {
 		words += ", and was not in time"
 	}
+	if len(now.bad) > 0 {
+		words += d.lastWords(ctx, r, now.bad[0])
+	}
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopping)
 	defer cancel()
 	if err := d.stop(after, r, now.bad); err != nil {

@@ -1,14 +1,19 @@
 package compose
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"envctl/internal/fault"
+	"envctl/internal/secret"
 	"envctl/providers"
+	watch "envctl/providers/internal/rollout"
 )
 
 const (
@@ -39,7 +44,7 @@ func (d *Deployer) Wait(ctx context.Context, r providers.Release, dep providers.
 		case err == nil:
 			last = judge(r, dep, containers, runs)
 			if bad := last.first(failed); bad != nil {
-				return fault.New(fault.No, op(r), last.String(), logsHint(r, *bad))
+				return fault.New(fault.No, op(r), last.String()+d.lastWords(ctx, r, bad.of), logsHint(r, *bad))
 			}
 			if last.first(waiting) == nil {
 				return nil
@@ -78,6 +83,33 @@ func query(r providers.Release) providers.ContainerQuery {
 	return providers.ContainerQuery{Project: r.Project, Environment: r.Environment, Component: r.Component}
 }
 
+// lastWords is what a container that did not come up said last, without what it was
+// given; "" where that cannot be had. A roll back removes the container and its log.
+func (d *Deployer) lastWords(ctx context.Context, r providers.Release, c providers.Container) string {
+	engine, ok := d.c.Engine.(interface {
+		Logs(ctx context.Context, c providers.Container, o providers.LogOptions, w io.Writer) error
+	})
+	if !ok || c.ID == "" {
+		return ""
+	}
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	var said bytes.Buffer
+	if err := engine.Logs(after, c, providers.LogOptions{Tail: 4}, &said); err != nil {
+		return ""
+	}
+	var given []secret.Value
+	for name, v := range c.Env {
+		if !slices.Contains([]string{"PATH", "HOME", "HOSTNAME", "LANG", "ENV", providers.MarkerVariable}, name) {
+			given = append(given, v)
+		}
+	}
+	if words := watch.Redact(watch.LastLines(said.String(), 4), r, given...); words != "" {
+		return "; it said: " + words
+	}
+	return ""
+}
+
 // survey is one look at what runs, for the message of a failed deploy.
 func (d *Deployer) survey(ctx context.Context, r providers.Release) (rollout, error) {
 	containers, err := d.c.Engine.Containers(ctx, query(r))
@@ -99,6 +131,7 @@ const (
 type service struct {
 	name, words string
 	state       state
+	of          providers.Container // the one that words are about
 }
 
 type rollout []service
@@ -136,9 +169,10 @@ func judge(r providers.Release, dep providers.Deployment, containers []providers
 	var out rollout
 	for _, s := range r.Services {
 		now := service{name: s.Name, words: "runs the new release"}
+		var of providers.Container
 		worse := func(st state, format string, args ...any) {
 			if st > now.state {
-				now.state, now.words = st, fmt.Sprintf(format, args...)
+				now.state, now.words, now.of = st, fmt.Sprintf(format, args...), of
 			}
 		}
 		fresh := 0
@@ -146,11 +180,13 @@ func judge(r providers.Release, dep providers.Deployment, containers []providers
 			if c.Service != s.Name {
 				continue
 			}
+			of = c
 			if c.Labels[providers.LabelRelease] == r.Marker {
 				fresh++
 				one(c, dep, runs, worse)
 			}
 		}
+		of = providers.Container{}
 		for _, c := range containers {
 			if c.Service == s.Name && c.Labels[providers.LabelRelease] != r.Marker && c.State != "exited" && c.State != "dead" && c.State != "created" {
 				worse(failed, "still runs an older release in %s", c.Name)

@@ -2,11 +2,14 @@ package compose
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"envctl/internal/fault"
+	"envctl/internal/secret"
 	"envctl/providers"
 )
 
@@ -118,5 +121,45 @@ func TestWaitOverTime(t *testing.T) {
 	r := providers.Release{Project: "p", Environment: "e", Component: "c", Marker: "2", Services: []providers.Service{{Name: "web"}}}
 	if err := d.Wait(t.Context(), r, providers.Deployment{Started: deployed}); err != nil || time.Since(began) < time.Second {
 		t.Error("without a health check:", err, time.Since(began))
+	}
+}
+
+// talking is an engine whose containers have said something.
+type talking struct {
+	engine
+	says string
+}
+
+func (e *talking) Logs(_ context.Context, c providers.Container, o providers.LogOptions, w io.Writer) error {
+	if o.Follow || o.Tail < 1 {
+		return fmt.Errorf("asked for all of %s", c.Name)
+	}
+	_, err := io.WriteString(w, e.says)
+	return err
+}
+
+// A roll back removes the log of what did not come up: the message keeps its end,
+// without any value that the container was given.
+func TestLastWords(t *testing.T) {
+	t.Parallel()
+	bad := container(func(c *providers.Container) {
+		c.State, c.ExitCode = "exited", 3
+		c.Env = map[string]secret.Value{"OTHER_TOKEN": secret.New("of-the-compose-file"), "PATH": secret.New("/usr/local/bin")}
+	})
+	d, err := New(Config{File: "/compose.yaml", Engine: &talking{
+		engine: engine{looks: [][]providers.Container{{bad}}},
+		says:   "starting in /usr/local\n\nno port in hunter2hunter2\x1b[2J\nnor in of-the-compose-file\n",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := providers.Release{
+		Project: "p", Environment: "e", Component: "c", Marker: "2", Services: []providers.Service{{Name: "web"}},
+		Values: map[string]secret.Value{"SECRET_KEY": secret.New("hunter2hunter2")},
+	}
+	err = d.Wait(t.Context(), r, providers.Deployment{Started: deployed})
+	want := "web is not running: web-1 exited with 3; it said: starting in /usr/local; no port in [secret] [2J; nor in [secret]"
+	if err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
 	}
 }
