@@ -143,6 +143,31 @@ func TestEveryCrashOfATakeOver(t *testing.T) {
 	}
 }
 
+// What will be taken over is in the plan, before anything is: a dry run is where
+// somebody looks for it.
+func TestThePlanNamesWhatIsTakenOver(t *testing.T) {
+	t.Parallel()
+	for want, lines := range map[string]map[string]string{
+		"TOKEN, typed by somebody; what was typed is kept at ledger/staging/envctl-before": {"TOKEN": "typed", "OTHER": "theirs"},
+		"": {"OTHER": "theirs"},
+	} {
+		l := started(t, "staging")
+		b := l.typed(lines)
+		p, err := l.Deploy(t.Context(), l.target("staging"))
+		must(t, err)
+		p.Settle(t.Context())
+		got := ""
+		for _, f := range p.Facts {
+			if f.Label == "takes over" {
+				got += f.Text
+			}
+		}
+		if got != want || !maps.Equal(b.lines, lines) {
+			t.Errorf("got %q, want %q; %v", got, want, b.lines)
+		}
+	}
+}
+
 func TestTakeOverIsRefusedWhereNothingKeepsTheLines(t *testing.T) {
 	t.Parallel()
 	l := started(t, "staging")

@@ -2,8 +2,10 @@ package playbooks
 
 import (
 	"context"
+	"maps"
 	"time"
 
+	"envctl/internal/secret"
 	"envctl/providers"
 )
 
@@ -31,4 +33,28 @@ func (w *World) replacing(ctx context.Context, t Target, d providers.Deployer) [
 		out = append(out, r.Service+": "+r.How)
 	}
 	return out
+}
+
+// taking says which lines that somebody typed a release would overwrite, as far as
+// it can be told before the values to be released are written.
+func (w *World) taking(ctx context.Context, t Target, d providers.Deployer) []string {
+	o, ok := d.(providers.Overwriter)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	_, rel, err := w.prepare(ctx, t, nil)
+	if err != nil {
+		return nil // the deployment says it, and overwrites nothing
+	}
+	foreign, _, err := o.Foreign(ctx, rel)
+	if err != nil {
+		return []string{"cannot be told now: " + clip(err.Error())}
+	}
+	maps.DeleteFunc(foreign, func(_ string, typed secret.Value) bool { return !typed.IsSet() })
+	if len(foreign) == 0 {
+		return nil
+	}
+	return []string{list(sortedKeys(foreign)) + ", typed by somebody; what was typed is kept at " + w.kept(t).String()}
 }

@@ -42,6 +42,7 @@ func (w *World) rollout(t Target, d providers.Deployer, of string, wrote ...*wri
 		{Label: "deploy", Text: d.Describe()},
 		{Label: "restarts", Text: list(names)},
 		{Label: "replace", Ask: func(ctx context.Context) []string { return w.replacing(ctx, t, d) }},
+		{Label: "takes over", Ask: func(ctx context.Context) []string { return w.taking(ctx, t, d) }},
 		{Label: "verify", Text: "reads the new values back from the running processes"},
 	}
 	var did plan.Receipt // what this run's deployment noted, as far as this process undoes it
