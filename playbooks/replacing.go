@@ -5,6 +5,7 @@ import (
 	"maps"
 	"time"
 
+	"envctl/internal/fault"
 	"envctl/internal/secret"
 	"envctl/providers"
 )
@@ -49,6 +50,9 @@ func (w *World) taking(ctx context.Context, t Target, d providers.Deployer) []st
 		return nil // the deployment says it, and overwrites nothing
 	}
 	foreign, _, err := o.Foreign(ctx, rel)
+	if fault.Is(err, fault.NotFound) {
+		return nil // the plan makes the service
+	}
 	if err != nil {
 		return []string{"cannot be told now: " + clip(err.Error())}
 	}
