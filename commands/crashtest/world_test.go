@@ -32,6 +32,8 @@ type world struct {
 	docker  *realtest.Docker
 	store   *way // to Vault
 	engine  *way // to the engine, also for compose
+
+	database *realtest.PostgresServer // with a role named as the project; nil: none
 }
 
 const projectFile = `version: 1
@@ -48,6 +50,7 @@ components:
     rotate:
       token: {variable: TOKEN}
       jwt: {variable: SECRET_KEY, previous: SECRET_KEY_PREVIOUS, overlap: 1ns}
+      role: {variable: DBPW, database: {kind: postgres, role: PROJECT}}
 deploy: {kind: compose}
 `
 
@@ -60,10 +63,14 @@ const composeFile = `services:
     healthcheck: {test: [CMD, /testimage, health], interval: 100ms, retries: 1000}
 `
 
-func newWorld(t *testing.T, v *realtest.VaultServer, d *realtest.Docker, project string) *world {
+const userFile = `databases:
+  PROJECT/staging/app: {url: "postgres://ADMIN@127.0.0.1:PORT/postgres", password: WORD}
+`
+
+func newWorld(t *testing.T, v *realtest.VaultServer, d *realtest.Docker, db *realtest.PostgresServer, project string) *world {
 	t.Helper()
 	realtest.Tool(t, "docker-compose")
-	w := &world{t: t, dir: t.TempDir(), project: project, vault: v, docker: d}
+	w := &world{t: t, dir: t.TempDir(), project: project, vault: v, docker: d, database: db}
 	d.Cleanup(t, "envctl.project="+project)
 	w.store = newWay(t, "tcp", strings.TrimPrefix(v.Addr, "http://"), "")
 	w.engine = newWay(t, "unix", d.Socket, filepath.Join(w.dir, "s"))
@@ -78,9 +85,23 @@ func newWorld(t *testing.T, v *realtest.VaultServer, d *realtest.Docker, project
 			t.Fatal(err)
 		}
 	}
-	w.vault.Do(http.MethodPost, "secret/data/"+project+"/staging/app", map[string]any{"data": map[string]string{
-		"TOKEN": "t0", "SECRET_KEY": "k0", "PLAIN": "sibling",
-	}})
+	values := map[string]string{"TOKEN": "t0", "SECRET_KEY": "k0", "PLAIN": "sibling"}
+	if db != nil {
+		values["DBPW"] = "first-password"
+		db.SQL("CREATE ROLE " + project + " LOGIN PASSWORD 'first-password'")
+		folder := filepath.Join(w.dir, ".config", "envctl")
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.NewReplacer("PROJECT", project, "ADMIN", db.Admin, "PORT", db.Port, "WORD", db.Password).Replace(userFile)
+		if err := os.WriteFile(filepath.Join(folder, "config.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, said := w.run(nil, "trust", "--yes"); code != 0 {
+			t.Fatalf("trust: exit %d\n%s", code, said)
+		}
+	}
+	w.vault.Do(http.MethodPost, "secret/data/"+project+"/staging/app", map[string]any{"data": values})
 	if code, said := w.run(nil, "deploy", "app", "--env", "staging"); code != 0 {
 		t.Fatalf("the first deploy: exit %d\n%s", code, said)
 	}
@@ -165,7 +186,7 @@ func (w *world) ask(args ...string) (string, error) {
 }
 
 // variables are all that the application knows.
-var variables = []string{"TOKEN", "SECRET_KEY", "SECRET_KEY_PREVIOUS", "PLAIN"}
+var variables = []string{"TOKEN", "SECRET_KEY", "SECRET_KEY_PREVIOUS", "PLAIN", "DBPW"}
 
 // whole tells whether one process runs, with the values of the store; or nothing
 // does, and nothing is stored.
@@ -176,6 +197,19 @@ func (f facts) whole() error {
 		return fmt.Errorf("%d containers, %d values in the store", len(f.running), len(f.values))
 	case !maps.Equal(f.running[0], f.values):
 		return fmt.Errorf("the process has %v, the store %v", f.running[0], f.values)
+	}
+	return nil
+}
+
+// opens tells what is wrong with the logins to the database: the store's password is
+// taken, and no other one that was there before.
+func (w *world) opens(before, now facts) error {
+	if w.database == nil {
+		return nil
+	}
+	old, word := before.values["DBPW"], now.values["DBPW"]
+	if takes := w.database.Opens(w.project, word); !takes || old != word && w.database.Opens(w.project, old) {
+		return fmt.Errorf("the server takes the store's password: %v, and the one before", takes)
 	}
 	return nil
 }
