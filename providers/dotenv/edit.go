@@ -74,7 +74,12 @@ func Set(src []byte, key string, value secret.Value, readers ...Dialect) (Edit, 
 // value alone, then instead of all that follows the =; or as a new last line.
 func place(src []byte, f *File, e Entry, found bool, key, text string) []Edit {
 	if !found {
-		return []Edit{atEnd(src, key+"="+text)}
+		added := []Edit{atEnd(src, lineEnd(src), key+"="+text)}
+		if bytes.HasSuffix(src, []byte("\r")) && !bytes.Contains(src, []byte("\n")) {
+			// With a mere newline nobody could tell later whether the return was there before.
+			added = append([]Edit{atEnd(src, "\r\n", key+"="+text)}, added...)
+		}
+		return added
 	}
 	edit := Edit{Lines: []int{e.Line}}
 	for _, d := range f.Entries {
@@ -105,8 +110,7 @@ func place(src []byte, f *File, e Entry, found bool, key, text string) []Edit {
 
 // atEnd adds a line as the others are: where the last one has no end, the new one
 // has none either.
-func atEnd(src []byte, line string) Edit {
-	eol := lineEnd(src)
+func atEnd(src []byte, eol, line string) Edit {
 	n := 1 + bytes.Count(src, []byte("\n"))
 	if body := bytes.TrimPrefix(src, []byte(bom)); len(body) == 0 || body[len(body)-1] == '\n' {
 		line += eol
@@ -220,7 +224,7 @@ func SetLine(src []byte, key string, line secret.Value, readers ...Dialect) (Edi
 	if err != nil {
 		return Edit{}, err
 	}
-	edit := atEnd(src, line.Reveal())
+	edit := atEnd(src, lineEnd(src), line.Reveal())
 	if ok {
 		edit = Edit{Src: slices.Concat(src[:start], []byte(line.Reveal()), src[end:]), Lines: []int{1 + bytes.Count(src[:start], []byte("\n"))}}
 	}
