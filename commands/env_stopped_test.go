@@ -50,7 +50,7 @@ func TestACutOffCreationIsResumed(t *testing.T) {
 // that most processes still hold out of the overlap.
 func TestNoRotationOnTopOfOneThatStopped(t *testing.T) {
 	t.Parallel()
-	stopped := func(step string, effect bool) (*plan.Engine, string) {
+	stopped := func(playbook, step string, effect bool) ([]plan.Record, string) {
 		e := &plan.Engine{Dir: t.TempDir(), Now: time.Now, Rand: rand.Reader}
 		ctx, cancel := context.WithCancel(t.Context())
 		steps := []plan.Step{{
@@ -64,29 +64,31 @@ func TestNoRotationOnTopOfOneThatStopped(t *testing.T) {
 		if !effect {
 			steps[1].ID = "write"
 		}
-		res, err := e.Run(ctx, &plan.Plan{Playbook: "rotate jwt", Project: "ledger", Environment: "qa", Component: "app", Steps: steps})
+		res, err := e.Run(ctx, &plan.Plan{Playbook: playbook, Project: "ledger", Environment: "qa", Component: "app", Steps: steps})
 		if !fault.Is(err, fault.Partial) {
 			t.Fatal(err)
 		}
-		return e, res.Record.ID
+		return e.Stopped(&plan.Plan{Project: "ledger", Environment: "qa"}), res.Record.ID
 	}
-	e, id := stopped("write", true)
 	for _, c := range []struct {
-		playbook, environment, component string
-		refused                          bool
+		stopped, playbook, component string
+		refused                      bool
 	}{
-		{"rotate jwt", "qa", "app", true},
-		{"rotate fernet", "qa", "app", false},
-		{"rotate jwt", "staging", "app", false},
-		{"rotate jwt", "qa", "other", false},
-		{"set", "qa", "app", false},
+		{"rotate jwt", "rotate jwt", "app", true},
+		{"rotate --all", "rotate jwt", "app", true},
+		{"rotate jwt", "rotate fernet", "app", false},
+		{"rotate jwt", "rotate jwt", "other", false},
+		{"rotate --due", "rotate jwt", "other", false},
+		{"rotate jwt", "set", "app", false},
+		{"set", "rotate jwt", "app", false},
 	} {
-		err := unlessHalfRotated(e, &plan.Plan{Playbook: c.playbook, Project: "ledger", Environment: c.environment, Component: c.component})
-		if (err != nil) != c.refused || c.refused && (!fault.Is(err, fault.Refused) || !strings.HasPrefix(fault.HintOf(err), "envctl resume "+id)) {
+		runs, id := stopped(c.stopped, "write", true)
+		err := unlessHalfRotated(runs, c.playbook, c.component)
+		if len(runs) != 1 || (err != nil) != c.refused || c.refused && (!fault.Is(err, fault.Refused) || !strings.HasPrefix(fault.HintOf(err), "envctl resume "+id)) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
-	if e, _ = stopped("before", false); unlessHalfRotated(e, &plan.Plan{Playbook: "rotate jwt", Project: "ledger", Environment: "qa", Component: "app"}) != nil {
+	if runs, _ := stopped("rotate jwt", "before", false); len(runs) != 1 || unlessHalfRotated(runs, "rotate jwt", "app") != nil {
 		t.Error("refused although nothing was written")
 	}
 }

@@ -196,10 +196,11 @@ const setPatience = 30 * time.Second
 // perform shows, asks, runs and reports a plan: the one way every write takes.
 func (a *app) perform(ctx context.Context, w *playbooks.World, env config.Environment, p *plan.Plan) error {
 	e := a.engine(w)
-	if err := unlessHalfRotated(e, p); err != nil {
+	stopped := e.Stopped(p)
+	if err := unlessHalfRotated(stopped, p.Playbook, p.Component); err != nil {
 		return err
 	}
-	p.Facts = append(p.Facts, waiting(e, p)...)
+	p.Facts = append(p.Facts, waiting(stopped)...)
 	if a.globals.dryRun {
 		return a.endReport(p, a.dryRun(ctx, p))
 	}

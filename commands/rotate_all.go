@@ -53,13 +53,16 @@ type rotationDocument struct {
 func (a *app) rotateAll(ctx context.Context, w *playbooks.World, e config.Environment, s playbooks.Selection) error {
 	defer roomy(len(w.Project.Components))()
 	a.working("reading the environment's paths")
+	engine := a.engine(w)
+	stopped := engine.Stopped(&plan.Plan{Project: w.Project.Name, Environment: e.Name, Component: s.Component})
+	s.Held = func(component, recipe string) error { return unlessHalfRotated(stopped, "rotate "+recipe, component) }
 	b, err := w.RotateAll(ctx, e, s)
 	a.ui.Progress("")
 	if err != nil {
 		return err
 	}
-	engine, p := a.engine(w), b.Plan()
-	p.Facts = append(p.Facts, waiting(engine, p)...)
+	p := b.Plan()
+	p.Facts = append(p.Facts, waiting(stopped)...)
 	if a.globals.dryRun {
 		return a.endReport(p, a.showBatch(ctx, b, nil, p))
 	}

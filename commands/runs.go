@@ -124,11 +124,10 @@ func (a *app) prune(ctx context.Context, e *plan.Engine) {
 	}
 }
 
-// waiting warns of the runs of a plan's target that stopped and wait to be resumed or
-// undone.
-func waiting(e *plan.Engine, p *plan.Plan) []plan.Fact {
+// waiting warns of runs that stopped and wait to be resumed or undone.
+func waiting(stopped []plan.Record) []plan.Fact {
 	var facts []plan.Fact
-	for _, r := range e.Stopped(p) {
+	for _, r := range stopped {
 		facts = append(facts, plan.Fact{Label: playbooks.WarningFact, Text: fmt.Sprintf("run %s (%s) of %s is %s: %s", r.ID, r.Playbook, r.Environment, r.State, r.Next())})
 	}
 	return facts
@@ -136,17 +135,18 @@ func waiting(e *plan.Engine, p *plan.Plan) []plan.Fact {
 
 // unlessHalfRotated refuses to rotate on top of the same rotation that stopped after
 // its write began: what most processes hold would be pushed out of the overlap by a
-// key that hardly any process ever had.
-func unlessHalfRotated(e *plan.Engine, p *plan.Plan) error {
-	if !strings.HasPrefix(p.Playbook, "rotate ") {
+// key that hardly any process ever had. stopped are runs of the environment.
+func unlessHalfRotated(stopped []plan.Record, playbook, component string) error {
+	if !strings.HasPrefix(playbook, "rotate ") {
 		return nil
 	}
 	wrote := func(s plan.StepRecord) bool {
 		return strings.HasPrefix(s.ID, "write") && s.State != plan.StepPending && s.State != plan.StepUndone
 	}
-	for _, r := range e.Stopped(p) {
-		if r.Playbook == p.Playbook && r.Component == p.Component && slices.ContainsFunc(r.Steps, wrote) {
-			return fault.Newf(fault.Refused, p.Playbook, r.Next(), "run %s of it is %s, and another on top would end the value that still counts", r.ID, r.State)
+	for _, r := range stopped {
+		same := r.Playbook == playbook || strings.HasPrefix(r.Playbook, "rotate --") // of a batch, the components are all that is known
+		if same && slices.Contains(strings.Split(r.Component, ","), component) && slices.ContainsFunc(r.Steps, wrote) {
+			return fault.Newf(fault.Refused, playbook, r.Next(), "run %s (%s) is %s, and another on top would end the value that still counts", r.ID, r.Playbook, r.State)
 		}
 	}
 	return nil

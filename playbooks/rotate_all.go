@@ -35,6 +35,8 @@ type Selection struct {
 	Due       bool   // only those whose value is older than it may be
 	Component string // "" for all
 	Parallel  int    // how many paths are worked on at a time
+	// Held says why a recipe has to wait, nil where it has not to; nil: none has.
+	Held func(component, recipe string) error
 }
 
 func (s Selection) playbook() string {
@@ -199,6 +201,9 @@ func (p *rotatingPath) look(ctx context.Context, w *World, store providers.Store
 		}
 		if s.Due && p.cur.Values[r.Variable].IsSet() && r.State == RotationPlanned {
 			p.due(ctx, r, before)
+		}
+		if r.State == RotationPlanned && s.Held != nil {
+			r.refuse(s.Held(r.Component, r.Name))
 		}
 		if r.State == RotationPlanned {
 			_, err := w.rotationFacts(p.t, r.rotation, p.cur)

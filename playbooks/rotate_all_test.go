@@ -206,6 +206,24 @@ func TestRotateAllRefusesOneByOne(t *testing.T) {
 }
 
 // A recipe with commands or URLs of a file that nobody trusts is refused alone.
+// A recipe that has to wait is refused by itself; the others of its path go on.
+func TestRotateAllHoldsBack(t *testing.T) {
+	t.Parallel()
+	l := manyLab(t, "staging")
+	b := l.batch(t, "staging", playbooks.Selection{Held: func(component, recipe string) error {
+		if component == "app" && recipe == "jwt" {
+			return fault.New(fault.Refused, "rotate jwt", "a run of it stopped", "envctl resume 0")
+		}
+		return nil
+	}})
+	_, err := l.runBatch(t, b)
+	wantKind(t, err, fault.Refused, "app/jwt")
+	same(t, "the batch", states(b), map[string]string{"jwt": "refused", "ring": "rotated", "lone": "absent", "token": "absent", "queue": "rotated", "mail": "rotated"})
+	if l.held("staging", "app")["SECRET_KEY"] != "old" || l.held("staging", "app")["RING"] == oldRing {
+		t.Error(l.held("staging", "app"))
+	}
+}
+
 func TestRotateAllWithoutTrust(t *testing.T) {
 	t.Parallel()
 	l := manyLab(t, "bare")

@@ -221,3 +221,18 @@ func TestTraceOfADeployerThatKeepsNothing(t *testing.T) {
 		}
 	}
 }
+
+// What a template makes of a value is not the value: all that runs is up to date, and
+// holds something else.
+func TestTraceOfAnAlteredValue(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{"plain": "consistent", "a #b": "drift"} {
+		l := testLab(t)
+		must(t, l.start("staging", "SECRET_KEY", "s0", "PLAIN", value))
+		tr, err := l.Trace(t.Context(), l.target("staging"), "PLAIN", &playbooks.Letters{})
+		must(t, err)
+		if v := tr.Verdict; v.Status != want || (v.Status == "drift") != strings.Contains(v.Because, "app.ctmpl:9") || strings.Contains(v.Because, value) {
+			t.Errorf("%q: %+v", value, tr.Verdict)
+		}
+	}
+}
