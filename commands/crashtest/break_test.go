@@ -3,6 +3,7 @@
 package crashtest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -88,7 +89,7 @@ func (f mortalFile) Write(b []byte) (int, error) {
 	f.m.n++
 	if f.m.list != "" {
 		if l, err := os.OpenFile(f.m.list, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err == nil {
-			_, _ = fmt.Fprintln(l, f.m.n)
+			_, _ = fmt.Fprintln(l, f.m.n, bytes.Contains(b, []byte(`"child"`)))
 			_ = l.Close()
 		}
 	}
@@ -241,13 +242,17 @@ func troubles() []trouble {
 	}
 }
 
-// writes lists the journal writes of an undisturbed run.
-func (w *world) writes(args ...string) (int, error) {
+// writes lists the journal writes of an undisturbed run, and tells which of them note
+// a program that was started.
+func (w *world) writes(args ...string) (notes []bool, err error) {
 	list := filepath.Join(w.dir, "writes")
 	_ = os.Remove(list)
 	if code, said := w.run(&death{list: list}, args...); code != 0 {
-		return 0, fmt.Errorf("undisturbed: exit %d\n%s", code, said)
+		return nil, fmt.Errorf("undisturbed: exit %d\n%s", code, said)
 	}
 	text, err := os.ReadFile(list)
-	return strings.Count(string(text), "\n"), err
+	for line := range strings.Lines(string(text)) {
+		notes = append(notes, strings.HasSuffix(line, "true\n"))
+	}
+	return notes, err
 }

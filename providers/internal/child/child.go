@@ -5,28 +5,52 @@ package child
 import (
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 )
 
 // Run runs cmd, which Session has prepared, and where it failed leaves none of its
-// own children behind. started is told of its process before that has any input; an
+// own children behind. started is told of its process before that has its input; an
 // error of it ends the process: see Unnoted. nil: nobody wants to know.
+//
+// The first byte of the input is there from the start: should this process die
+// before the note, the program reads a document that is cut off, and not an empty
+// one, which compose takes for nothing to change in its file.
 func Run(cmd *exec.Cmd, started func(pid int) error) error {
-	input := &gate{in: cmd.Stdin, opened: make(chan struct{})}
+	deliver := func(bool) {}
 	if cmd.Stdin != nil {
-		cmd.Stdin = input
+		in, first := cmd.Stdin, make([]byte, 1)
+		n, err := io.ReadFull(in, first)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if _, err := w.Write(first[:n]); err != nil {
+			return errors.Join(err, w.Close())
+		}
+		cmd.Stdin = r
+		deliver = func(all bool) {
+			if all {
+				_, _ = io.Copy(w, in) // it need not read all of it
+			}
+			_ = w.Close()
+		}
 	}
 	if err := cmd.Start(); err != nil {
+		deliver(false)
 		return err
 	}
 	var refused error
 	if started != nil {
 		if refused = started(cmd.Process.Pid); refused != nil {
-			input.in = nil
 			kill(cmd)
 		}
 	}
-	close(input.opened)
+	go deliver(refused == nil)
 	err := cmd.Wait()
 	if refused != nil {
 		return unnoted{refused}
@@ -46,18 +70,4 @@ func Unnoted(err error) error {
 		return u.error
 	}
 	return nil
-}
-
-// gate is an input that begins when it is opened.
-type gate struct {
-	in     io.Reader
-	opened chan struct{}
-}
-
-func (g *gate) Read(p []byte) (int, error) {
-	<-g.opened
-	if g.in == nil {
-		return 0, io.EOF
-	}
-	return g.in.Read(p)
 }

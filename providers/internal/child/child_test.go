@@ -5,11 +5,14 @@ package child_test
 import (
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"envctl/providers/internal/child"
 )
@@ -44,5 +47,28 @@ func TestRun(t *testing.T) {
 	var exit *exec.ExitError
 	if _, err := run("exit 3", nil, nil); !errors.As(err, &exit) || exit.ExitCode() != 3 {
 		t.Error(err)
+	}
+}
+
+// A program whose envctl dies before it has noted it has read the first byte of its
+// input alone: what it reads is cut off, not empty.
+func TestInputBeforeTheNote(t *testing.T) {
+	t.Parallel()
+	got := filepath.Join(t.TempDir(), "got")
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `dd bs=1 count=1 of="$0" 2>/dev/null; cat >>"$0"`, got)
+	child.Session(cmd, syscall.SIGTERM)
+	cmd.Stdin = strings.NewReader("{}")
+	read := func() string { text, _ := os.ReadFile(got); return string(text) }
+	err := child.Run(cmd, func(int) error {
+		for read() == "" && t.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		if read() != "{" {
+			t.Errorf("%q before it is noted", read())
+		}
+		return nil
+	})
+	if err != nil || read() != "{}" {
+		t.Errorf("%q %v", read(), err)
 	}
 }
