@@ -31,8 +31,6 @@ const (
 	childMark = "CRASHTEST_CHILD"
 	dieMark   = "CRASHTEST_DIE"
 	listMark  = "CRASHTEST_LIST"
-
-	waitForChildren = 50 * time.Millisecond
 )
 
 func TestMain(m *testing.M) {

@@ -3,7 +3,6 @@
 package crashtest
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -113,9 +112,13 @@ func newWorld(t *testing.T, v *realtest.VaultServer, d *realtest.Docker, db *rea
 func (w *world) run(die *death, args ...string) (int, string) {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Dir, cmd.Env = w.dir, append(die.env(), w.env...)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.WaitDelay = waitForChildren // what outlives it holds its output open
+	// A file, for what outlives it holds its output open.
+	out, err := os.CreateTemp(w.dir, "said-")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _, _ = out.Close(), os.Remove(out.Name()) }()
+	cmd.Stdout, cmd.Stderr = out, out
 	w.store.caller(cmd, func() {
 		w.engine.caller(cmd, func() {
 			if err := cmd.Start(); err != nil {
@@ -127,10 +130,11 @@ func (w *world) run(die *death, args ...string) (int, string) {
 		return -1, ""
 	}
 	_ = cmd.Wait() // the state says how it ended
+	said, _ := os.ReadFile(out.Name())
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal()), said.String()
+		return 128 + int(status.Signal()), string(said)
 	}
-	return cmd.ProcessState.ExitCode(), said.String()
+	return cmd.ProcessState.ExitCode(), string(said)
 }
 
 // facts is what an environment really is: what the store holds, and what each
