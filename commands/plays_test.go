@@ -93,7 +93,7 @@ func plays() []play {
 	jwt := play{name: "rotate jwt", args: []string{"rotate", "jwt", "--env", "staging"}, changes: app("SECRET_KEY", "SECRET_KEY_PREVIOUS"), more: kept}
 	all := []play{
 		{name: "set", args: []string{"set", "TOKEN", "--stdin", "--env", "staging", "--component", "app"}, stdin: "typed", changes: app("TOKEN"), typed: true},
-		{name: "set --generate", args: []string{"set", "TOKEN", "EXTRA", "--generate", "hex", "--env", "staging", "--component", "app"}, changes: app("TOKEN", "EXTRA")},
+		{name: "set --generate", args: []string{"set", "TOKEN", "EXTRA", "--generate", "hex", "--env", "staging", "--component", "app"}, changes: app("TOKEN", "EXTRA"), typed: true},
 		{name: "unset", args: []string{"unset", "TOKEN", "--env", "staging", "--component", "app", "--yes"}, changes: app("TOKEN")},
 		{name: "restore", prepare: again, args: []string{"restore", "TOKEN", "--env", "staging", "--component", "app"}, changes: app("TOKEN")},
 		{name: "rollback", prepare: again, args: []string{"rollback", "--to", "1", "--env", "staging", "--component", "app", "--yes"}, changes: app("SECRET_KEY", "SECRET_KEY_PREVIOUS", "RING", "TOKEN", "LOG_LEVEL", "MORE")},

@@ -24,7 +24,7 @@ func taking(values ...string) providers.Release {
 func FuzzTakeOver(f *testing.F) {
 	for _, text := range []string{
 		"", "KEY=old", "KEY=old\nOTHER=1\n", "KEY: old\nOTHER=1\n", "KEY=first\nOTHER=1\nKEY=second\n", "\uFEFFKEY=old\r\nOTHER=1\r\n",
-		"\uFEFF", "OTHER=1\r\nKEY=\"a\r\nb\"\r\n", "export KEY = `a\nb` # why\nOTHER=${{project.KEY}}\n", "KEY=${{project.KEY}}\n", "KEY='a\nOTHER=1\n", "KEY\nKEY=1 \n",
+		"\uFEFF", "OTHER=1\r\nKEY=\"a\r\nb\"\r\n", "export KEY = `a\nb` # why\nOTHER=${{project.KEY}}\n", "KEY=${{project.KEY}}\n", "KEY='a\nOTHER=1\n", "KEY\nKEY=1 \n", "OTHER=1\r\nKEY=", "KEY=\r\nOTHER=1\r\n",
 		"KEY=a#b\nENV=old\n", "  KEY =\nOTHER=\n", "OTHER=1\n\n\n", "# no end", "# no end\r\n#", "# n\nend\r", "#only\r", "KEY=\nOTHER=2\n", "OTHER='\nKEY=1\n'\nKEY=2\n", "KEY.X=1\nKEY-X=2\nKEY=3\n", "\rKEY=1\rOTHER=2\r",
 	} {
 		f.Add(text, "new")

@@ -311,6 +311,9 @@ func (p *parser) add(e Entry, v span) {
 
 func (p *parser) value(e Entry) {
 	p.blanks()
+	if p.pos < len(p.src) && p.src[p.pos] == '\n' && p.src[p.pos-1] == '\r' {
+		p.pos-- // of the line's end, not of a value that is empty
+	}
 	if p.pos < len(p.src) && (p.src[p.pos] == '"' || p.src[p.pos] == '\'') {
 		p.quoted(e)
 		return

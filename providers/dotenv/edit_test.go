@@ -31,6 +31,7 @@ func TestSet(t *testing.T) {
 		{"bare name", "A=1\nB\nC=2\n", "B", "x", "A=1\nB=x\nC=2\n", nil},
 		{"added", "A=1\n", "B", "x", "A=1\nB=x\n", nil},
 		{"added without a last newline", "A=1", "B", "x", "A=1\nB=x", nil},
+		{"an empty value and CRLF", "A=1\r\nKEY=\r\nB=2\r\n", "KEY", "x", "A=1\r\nKEY=x\r\nB=2\r\n", []Dialect{Compose, Dokploy}},
 		{"added to CRLF", "A=1\r\n", "B", "x", "A=1\r\nB=x\r\n", nil},
 		{"added to nothing", "", "B", "x", "B=x\n", nil},
 		{"added to a byte order mark", bom, "B", "x", bom + "B=x\n", nil},
