@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,6 +52,10 @@ var lazies = []lazy{
 	{"filippo.io/age", "scrypt.go", []string{"digitsRe"}, nil},
 	{"github.com/AlecAivazis/survey/v2", "confirm.go", []string{"yesRx", "noRx"}, nil},
 	{"github.com/AlecAivazis/survey/v2", "terminal/cursor.go", []string{"dsrPattern"}, nil},
+	// Variables of colours by their names; what is linked asks ColorCode.
+	{"github.com/mgutz/ansi", "ansi.go", nil, []edit{
+		{"func init() {\n\tfor i", "func named() {\n\tfor i"},
+	}},
 	// A pool of errors filled in advance, for tables that are never drawn.
 	{"github.com/olekukonko/errors", "errors.go", nil, []edit{
 		{"\tWarmPool(warmUpSize) // Pre-allocate errors for performance.\n", ""},
@@ -117,7 +122,14 @@ func copyModule(module, folder string) error {
 	if err := os.RemoveAll(folder); err != nil {
 		return err
 	}
-	return os.CopyFS(folder, os.DirFS(source))
+	if err := os.CopyFS(folder, os.DirFS(source)); err != nil {
+		return err
+	}
+	file := filepath.Join(folder, "go.mod")
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) { // older than modules
+		return os.WriteFile(file, []byte("module "+module+"\n"), 0o644)
+	}
+	return nil
 }
 
 // edit makes the file in the module's copy lazy.

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-secure-stdlib/parseutil"
 	"github.com/hashicorp/go-sockaddr"
 	"github.com/hashicorp/vault/api"
+	"github.com/mgutz/ansi"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -58,6 +59,9 @@ func main() {
 		_, err := age.Decrypt(strings.NewReader("age-encryption.org/v1\n-> scrypt rF0/NwblUHHTpgQgRpe5CQ "+factor+
 			"\ngUjEymFKMVXQEKdMMHL24oYexjE3TIC0O0zGSqJ2aUY\n--- 6eX1qkzdAiRNL1sJ2DNFzzsI9kmpCDaPhhv3cRUBuDo\n"), passphrase())
 		fmt.Println(factor, err)
+	}
+	for _, style := range []string{"red", "default+hb", "cyan+b", "200+u:17", "0:255", "reset", "off", "", "nonsense"} {
+		fmt.Printf("%s %q\n", style, ansi.ColorCode(style))
 	}
 	for _, by := range []string{"+5", "-1", "5"} {
 		moved, err := sockaddr.IfAddrsMath("address", by, sockaddr.IfAddrs{{SockAddr: sockaddr.MustIPv4Addr("10.0.0.1/24")}})
