@@ -1,6 +1,6 @@
 // Command release prepares the released build: it writes a module file that is
 // go.mod but for copies of the few dependencies that work at every start for what
-// envctl never asks of them. What they do is not changed, only when.
+// envctl never asks of them. What it asks is answered as before.
 //
 //	go build $(go run ./tools/release .release) .
 //
