@@ -11,6 +11,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -79,7 +80,7 @@ func prepare(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	own, err := list("-m", "-f", "{{.GoMod}}")
+	own, err := ask("list", "-m", "-f", "{{.GoMod}}")
 	if err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func prepare(folder string) error {
 }
 
 func copyModule(module, folder string) error {
-	source, err := list("-m", "-f", "{{.Dir}}", module)
+	source, err := sourceOf(module)
 	if err != nil {
 		return err
 	}
@@ -171,9 +172,22 @@ func putOff(text []byte, name string) ([]byte, error) {
 	return held.ReplaceAll(text, []byte("${1}"+name+"Held *regexp.Regexp\n${1}"+name+"Once sync.Once")), nil
 }
 
-// list is what go list says of a module, which it may have to fetch first.
-func list(args ...string) (string, error) {
-	cmd := exec.CommandContext(context.Background(), "go", append([]string{"list"}, args...)...)
+// sourceOf is the folder of a module, which is fetched where it is not there yet.
+func sourceOf(module string) (string, error) {
+	out, err := ask("mod", "download", "-json", module)
+	if err != nil {
+		return "", err
+	}
+	var got struct{ Dir string }
+	if err := json.Unmarshal([]byte(out), &got); err != nil || got.Dir == "" {
+		return "", fmt.Errorf("go mod download says %q", out)
+	}
+	return got.Dir, nil
+}
+
+// ask is what the go command answers.
+func ask(args ...string) (string, error) {
+	cmd := exec.CommandContext(context.Background(), "go", args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	return strings.TrimSpace(string(out)), err

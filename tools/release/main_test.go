@@ -57,7 +57,7 @@ func TestSameAnswers(t *testing.T) {
 		files[l.module] = append(files[l.module], l.file)
 	}
 	for module, changed := range files { // and nothing else was changed
-		source, err := list("-m", "-f", "{{.Dir}}", module)
+		source, err := sourceOf(module)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,11 +77,11 @@ func TestSameAnswers(t *testing.T) {
 // Nobody misses the colours that the copy does not prepare.
 func TestOnlyColorCodeIsAsked(t *testing.T) {
 	t.Parallel()
-	survey, err := list("-m", "-f", "{{.Dir}}", "github.com/AlecAivazis/survey/v2")
+	survey, err := sourceOf("github.com/AlecAivazis/survey/v2")
 	if err != nil {
 		t.Fatal(err)
 	}
-	users, err := list("-deps", "-f", `{{if eq .ImportPath "github.com/mgutz/ansi"}}{{else}}{{range .Imports}}{{if eq . "github.com/mgutz/ansi"}}{{$.ImportPath}}{{end}}{{end}}{{end}}`, "../..")
+	users, err := ask("list", "-deps", "-f", `{{if eq .ImportPath "github.com/mgutz/ansi"}}{{else}}{{range .Imports}}{{if eq . "github.com/mgutz/ansi"}}{{$.ImportPath}}{{end}}{{end}}{{end}}`, "../..")
 	if err != nil || strings.TrimSpace(users) != "github.com/AlecAivazis/survey/v2/core" {
 		t.Fatalf("%q, %v", users, err)
 	}
